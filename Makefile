@@ -1,0 +1,43 @@
+# The whole interface: make install | demo | up | test | check | bench | chaos
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.PHONY: install demo up test check bench chaos clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: install
+	$(BIN)/uqueue demo
+
+up: install
+	$(BIN)/uqueue up
+
+# What a change must pass: style, types, borders between the packages, and every test but the long chaos runs.
+test: check
+	$(BIN)/python -m pytest tests --durations=10
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy tests/typing
+	$(BIN)/lint-imports
+
+bench: install
+	$(BIN)/python benchmarks/kernel.py
+
+chaos: install
+	CHAOS_FAULTS=40 CHAOS_SEEDS=1,2,3 $(BIN)/python -m pytest tests/chaos -m chaos -s
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

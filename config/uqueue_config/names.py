@@ -1,0 +1,86 @@
+"""Names on the wire: queues, tasks, states, Redis keys. They never change meaning; a new meaning gets a new name."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+DEFAULT_MODEL = "mccp-uq"
+
+#: A process that waits for reload signals subscribes to this Redis channel.
+RELOAD_CHANNEL = "uqueue:reload"
+
+
+#: Where `send_task` puts messages that name no queue. Workers take those too.
+CELERY_DEFAULT_QUEUE = "celery"
+
+
+class Queue(StrEnum):
+    """Celery queues."""
+
+    PREDICTIONS = "predictions"
+    CONTROL = "control"
+
+
+class Task(StrEnum):
+    """Celery task names, `uqueue.<noun>.<verb>`; the main one keeps its short name."""
+
+    PREDICT = "uqueue.predict"
+    POLL_ARTIFACTS = "uqueue.artifacts.poll"
+
+
+class JobState(StrEnum):
+    """The states of a job that people see."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def terminal(self) -> bool:
+        return self not in (JobState.QUEUED, JobState.RUNNING)
+
+
+#: What stock Celery clients read for each state. A queued job has no Celery record, which Celery calls PENDING.
+CELERY_STATE = {
+    JobState.QUEUED: "PENDING",
+    JobState.RUNNING: "STARTED",
+    JobState.SUCCEEDED: "SUCCESS",
+    JobState.FAILED: "FAILURE",
+    JobState.CANCELLED: "REVOKED",
+    JobState.EXPIRED: "REVOKED",
+}
+
+
+def job_key(job_id: str) -> str:
+    """The ledger's record of a job (a hash)."""
+    return f"uqueue:job:{job_id}"
+
+
+def result_key(job_id: str) -> str:
+    """The result as Celery's Redis backend stores it; the channel of the same name announces it."""
+    return f"celery-task-meta-{job_id}"
+
+
+#: Messages that no worker could take for a job, newest first, each as JSON with the reason (a list).
+DEAD_KEY = "dead"
+
+#: The names of all models that some process serves or served (a set).
+MODELS_KEY = "uqueue:models"
+
+
+def wanted_key(model: str) -> str:
+    """The version every process should serve (a hash: version, n_features, n_targets, moved_at)."""
+    return f"uqueue:wanted:{model}"
+
+
+def candidate_key(model: str) -> str:
+    """The last version that was looked at and not taken over (a hash: version, reason)."""
+    return f"uqueue:candidate:{model}"
+
+
+def serving_key(model: str, process: str = "") -> str:
+    """Who serves what: a set of `host:pid`, and for each of them its acknowledgement, which lapses unless renewed."""
+    return f"uqueue:serving:{model}" + (f":{process}" if process else "")

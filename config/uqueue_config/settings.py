@@ -1,0 +1,216 @@
+"""All settings, from environment variables `UQUEUE_*`.
+
+`Settings.load()` is the one place that reads the environment. It names everything that is unknown or wrong at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from uqueue_config.errors import SettingsError
+
+PREFIX = "UQUEUE_"
+
+
+def _duration(value: Any) -> Any:
+    """Read plain numbers as seconds; pydantic reads ISO 8601 (`PT30S`) itself."""
+    try:
+        return timedelta(seconds=float(value))
+    except (TypeError, ValueError):
+        return value
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("expected more than 0 seconds")
+    return value
+
+
+def _numbers(value: Any) -> Any:
+    """Read `1.5` and `1.5, 2` as well as JSON lists."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    try:
+        return json.loads(text if text.startswith("[") else f"[{text}]")
+    except ValueError:
+        raise ValueError("expected numbers separated by commas") from None
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("redis://", "rediss://")):
+        raise ValueError("expected a redis:// or rediss:// URL")
+    return value
+
+
+def _above_zero(value: tuple[float, ...]) -> tuple[float, ...]:
+    if any(number <= 0 for number in value):
+        raise ValueError("expected numbers above 0")
+    return value
+
+
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
+PerTarget = Annotated[tuple[float, ...], NoDecode, BeforeValidator(_numbers)]
+
+
+class Settings(BaseSettings):
+    """What can be set. Durations are seconds or ISO 8601; secrets are masked wherever settings are shown."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    broker_url: RedisUrl = Field(
+        SecretStr("redis://127.0.0.1:6379/0"), description="Celery broker, a redis:// or rediss:// URL."
+    )
+    result_url: RedisUrl | None = Field(
+        None, description="Redis that holds job records and results; the broker's unless set."
+    )
+    workspace_root: Path | None = Field(
+        None, description="Folder with models/<model>/model.h5 and state/<model>/mccp_state.pkl, as the MLO writes it."
+    )
+    cache_dir: Path | None = Field(
+        None,
+        description="Where workers keep the last good artifacts; a per-user folder in the temporary folder unless set.",
+    )
+    forward_mode: Literal["dropout", "deterministic"] = Field(
+        "dropout", description="dropout: Monte Carlo dropout acts. deterministic: what Keras 3 `model.predict` gives."
+    )
+    engine: Literal["auto", "numpy", "tensorflow"] = Field(
+        "auto",
+        description="What computes the passes; auto takes NumPy where the network allows and TensorFlow elsewhere.",
+    )
+    lane: Literal["on", "off"] = Field(
+        "off", description="off: each job is a Celery task. on: worker processes claim and answer many jobs at a time."
+    )
+    stale_calibration: Literal["warn", "refuse"] = Field(
+        "warn",
+        description="What to do at start with a calibration older than its model: serve it with a warning, or refuse. "
+        "A pair that already serves is never replaced by a stale one.",
+    )
+    target_scale: Annotated[PerTarget, AfterValidator(_above_zero)] = Field(
+        (), description="Multiplies each target (one number, or one per target, above 0)."
+    )
+    target_offset: PerTarget = Field((), description="Is added to each target after scaling.")
+    target_unit: str | None = Field(None, description="The unit to report after scaling, such as kWh.")
+    poll_seconds: Duration = Field(timedelta(seconds=10), description="How often beat looks for new artifacts.")
+    max_rows: int = Field(100_000, ge=1, description="Most rows one job may have.")
+    max_inline_bytes: int = Field(
+        4 * 1024 * 1024, ge=1024, description="Largest message a job may travel in; larger ones are refused."
+    )
+    result_ttl_seconds: Duration = Field(timedelta(days=1), description="How long a result can be read.")
+    record_ttl_seconds: Duration = Field(
+        timedelta(days=7), description="How long a finished job is known (its state, not its result)."
+    )
+    soft_time_limit_seconds: Duration = Field(
+        timedelta(seconds=120), description="A job that runs longer fails with JobTimeLimit."
+    )
+    time_limit_seconds: Duration = Field(
+        timedelta(seconds=150), description="A job that still runs then has its worker process killed."
+    )
+    shutdown_seconds: Duration = Field(
+        timedelta(seconds=20), description="How long a stopping worker waits for jobs before they go back to the queue."
+    )
+    max_attempts: int = Field(3, ge=1, description="How often a job may be started before it is given up.")
+    concurrency: int | None = Field(None, ge=1, description="Worker processes; one per core unless set.")
+    max_jobs_per_process: int | None = Field(
+        None, ge=1, description="A worker process is replaced after this many jobs; never unless set."
+    )
+    model_load_seconds: Duration = Field(
+        timedelta(seconds=120), description="How long a new worker process may take to load its model."
+    )
+    flower_user: str | None = Field(None, description="User name for Flower's basic authentication.")
+    flower_password: SecretStr | None = Field(None, description="Password for Flower's basic authentication.")
+    flower_address: str = Field("127.0.0.1", description="Address Flower listens on.")
+    flower_port: int = Field(5555, ge=0, le=65535, description="Port Flower listens on.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe log level shown.")
+    log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # Only what is passed in: `load` reads the environment, a constructor does not.
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.time_limit_seconds <= self.soft_time_limit_seconds:
+            raise ValueError("time_limit_seconds: expected more than soft_time_limit_seconds")
+        if self.record_ttl_seconds < self.result_ttl_seconds:
+            raise ValueError("record_ttl_seconds: expected at least result_ttl_seconds")
+        if (self.flower_user is None) != (self.flower_password is None):
+            raise ValueError("flower_user and flower_password: set both or neither")
+        return self
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
+        """Read `UQUEUE_*` from the environment (or the mapping given); `overrides` win.
+
+        Raises SettingsError naming every unknown and every wrong variable.
+        """
+        environ = os.environ if environ is None else environ
+        given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
+        fields = {PREFIX + name.upper(): name for name in cls.model_fields}
+        problems = [_unknown(name, fields) for name in given if name not in fields]
+        values: dict[str, Any] = {fields[name]: value for name, value in given.items() if name in fields}
+        try:
+            settings = cls(**{**values, **overrides})
+        except ValidationError as error:
+            problems += [_wrong(item) for item in error.errors(include_url=False, include_input=False)]
+        if problems:
+            lines = "".join(f"\n  {problem}" for problem in sorted(problems))
+            raise SettingsError(f"The settings are not usable:{lines}", problems=sorted(problems))
+        return settings
+
+    @property
+    def broker(self) -> str:
+        """The broker URL with its password: for connecting, never for showing."""
+        return self.broker_url.get_secret_value()
+
+    @property
+    def result_store(self) -> str:
+        """The URL of the Redis that holds records and results, with its password."""
+        return self.result_url.get_secret_value() if self.result_url else self.broker
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that make a child process load equal settings."""
+        values = {name: getattr(self, name) for name in self.model_fields_set}
+        return {PREFIX + name.upper(): _to_text(value) for name, value in values.items() if value is not None}
+
+
+def _to_text(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, timedelta):
+        return repr(value.total_seconds())
+    return json.dumps(value) if isinstance(value, tuple) else str(value)
+
+
+def _unknown(name: str, known: Mapping[str, str]) -> str:
+    near = difflib.get_close_matches(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in known], n=1)
+    return f"{name}: no such setting" + (f"; did you mean {PREFIX}{near[0]}?" if near else "")
+
+
+def _wrong(item: Any) -> str:
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return f"{PREFIX}{str(item['loc'][0]).upper()}: {message}" if item["loc"] else f"{PREFIX}*: {message}"
+
+
+def redact(url: str) -> str:
+    """Return the URL without its password, for people and logs."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}***@{rest.rpartition('@')[2]}" if "@" in rest else url

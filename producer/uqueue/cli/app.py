@@ -1,0 +1,44 @@
+"""The command `uqueue`: its global options, and the commands from their files."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Annotated
+
+import typer
+
+from uqueue.cli import failures, jobs, models, service
+
+HELP = "Asynchronous predictions with calibrated intervals. Start with `uqueue demo`."
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"uqueue {importlib.metadata.version('uqueue')}")
+        raise typer.Exit
+
+
+def _globals(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    failures.debug.set(debug)
+
+
+def application() -> typer.Typer:
+    """Return the whole command line."""
+    app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    app.callback()(_globals)
+    for name, command in {**jobs.COMMANDS, **models.COMMANDS, **service.COMMANDS}.items():
+        app.command(name)(failures.reported(command))
+    return app
+
+
+def run() -> None:
+    """Run the command line with this process's arguments, and exit."""
+    try:
+        application()(prog_name="uqueue")
+    except KeyboardInterrupt:
+        raise SystemExit(failures.INTERRUPTED) from None

@@ -1,0 +1,104 @@
+"""Procfile, compose file and Dockerfile say the same, and what they say starts."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from builders.artifacts import write_workspace
+from builders.service import running_service
+from builders.waiting import eventually
+from uqueue_config.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+PROCFILE = dict(
+    line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines() if not line.startswith("#")
+)
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+
+
+def test_compose_runs_the_procfile_lines() -> None:
+    for name, line in PROCFILE.items():
+        assert COMPOSE["services"][name]["command"] == shlex.split(line)
+
+
+def test_compose_services() -> None:
+    services = COMPOSE["services"]
+    assert set(services) == {"redis", "worker", "beat", "flower", "minio"}
+    redis = " ".join(services["redis"]["command"])
+    assert "--appendonly yes" in redis
+    assert "--requirepass ${REDIS_PASSWORD:?" in redis
+    assert "noeviction" in redis
+    assert services["redis"]["healthcheck"]["test"]
+    assert services["minio"]["profiles"] == ["minio"]
+    for name in ("worker", "beat", "flower"):
+        assert services[name]["depends_on"] == {"redis": {"condition": "service_healthy"}}
+        assert services[name]["build"]["dockerfile"] == "deploy/Dockerfile"
+    assert services["worker"]["volumes"][0].endswith(":/workspace:ro")
+
+
+def test_compose_sets_only_settings_that_exist() -> None:
+    known = {f"UQUEUE_{name.upper()}" for name in Settings.model_fields}
+    for service in COMPOSE["services"].values():
+        named = {name for name in service.get("environment", {}) if name.startswith("UQUEUE_")}
+        assert named <= known
+        values = {
+            name: "1" if "$" in str(service["environment"][name]) else service["environment"][name] for name in named
+        }
+        if values:
+            values["UQUEUE_BROKER_URL"] = "redis://redis:6379/0"
+            Settings.load(values)
+
+
+def test_the_image_runs_as_nobody_in_particular_and_copies_what_exists() -> None:
+    text = (ROOT / "deploy/Dockerfile").read_text()
+    stages = text.split("FROM ")
+    assert "USER uqueue" in stages[-1]
+    assert stages[-1].index("USER uqueue") < stages[-1].index("CMD")
+    for line in re.findall(r"^COPY (?!--from)(.+)$", text, flags=re.MULTILINE):
+        *sources, _ = line.split()
+        for source in sources:
+            assert (ROOT / source).exists()
+    command = re.search(r"^CMD (\[.*\])$", text, flags=re.MULTILINE)
+    assert command is not None
+    assert yaml.safe_load(command.group(1)) == shlex.split(PROCFILE["worker"])
+
+
+@pytest.mark.parametrize("name", list(PROCFILE))
+def test_every_procfile_line_starts_and_stops(name: str, tmp_path: Path) -> None:
+    write_workspace(tmp_path / "workspace")
+    ready = {"worker": "ready.", "beat": "beat: Starting", "flower": "Visit me at"}[name]
+    with running_service(
+        tmp_path / "service",
+        workspace=tmp_path / "workspace",
+        concurrency=1,
+        beat=False,
+        env={"UQUEUE_FLOWER_PORT": "0"},
+    ) as service:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        log = tmp_path / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                shlex.split(PROCFILE[name]),
+                env={**service.environment, "PATH": path},
+                cwd=tmp_path,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            eventually(lambda: ready in log.read_text() or process.poll() is not None, f"{name} says {ready!r}")
+            assert process.poll() is None, log.read_text()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=30) in (0, -signal.SIGTERM), log.read_text()
+        finally:
+            process.kill()
+            process.wait()

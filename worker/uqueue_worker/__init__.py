@@ -1,0 +1,1 @@
+"""The worker: Celery app, tasks, models, artifacts, numerics."""

@@ -1,0 +1,52 @@
+"""The Celery application: `celery -A uqueue_worker.app {worker,beat}`, and `flower` by way of `uqueue_worker.flower`.
+
+Importing it reads no environment and opens nothing; Celery asks for the configuration when it starts to work.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from celery import Celery
+from celery.signals import celeryd_after_setup, setup_logging, worker_process_init, worker_process_shutdown
+
+from uqueue_config.errors import SettingsError
+from uqueue_config.settings import Settings
+from uqueue_worker import process
+from uqueue_worker.configuration import celery_configuration
+from uqueue_worker.logs import configure_logging
+
+
+def _configuration() -> dict[str, Any]:
+    try:
+        return celery_configuration(Settings.load())
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - before there is a log
+        raise SystemExit(2) from None
+
+
+app = Celery("uqueue", include=["uqueue_worker.tasks"], set_as_current=False)
+app.add_defaults(_configuration)
+
+
+@setup_logging.connect(weak=False)  # type: ignore[untyped-decorator]
+def _log_as_configured(**_: object) -> None:
+    configure_logging(Settings.load())
+
+
+@celeryd_after_setup.connect(weak=False)  # type: ignore[untyped-decorator]
+def _note_who_reports(sender: str, instance: Any, **_: object) -> None:
+    """Runs in the parent before it forks: jobs are reported to Flower where the worker was started with -E."""
+    process.flower_hostname = sender if instance.task_events else None
+
+
+@worker_process_init.connect(weak=False)  # type: ignore[untyped-decorator]
+def _load_before_taking_work(**_: object) -> None:
+    """Runs in each child of the prefork pool (and once in a solo pool), never in the parent."""
+    process.current().start()
+
+
+@worker_process_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]
+def _say_goodbye(**_: object) -> None:
+    process.current().stop()

@@ -1,0 +1,167 @@
+"""The last good artifacts of each model on this machine's disk, for when their source does not answer.
+
+    <folder>/<name>/<version>/model.h5, mccp_state.pkl, pair.json
+
+A version's folder is written beside its place and renamed into it, so other processes see all of it or nothing. What is
+read back is hashed and must have the hashes in pair.json and those of the version asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from uqueue_config.errors import ModelInvalid
+from uqueue_worker.artifacts.pair import ArtifactPair, fingerprint, pair_version
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+_VERSION: Final = re.compile(r"[0-9a-f]{16}", re.ASCII)
+_UNFINISHED: Final = ".writing-"
+_UNFINISHED_SECONDS: Final = 3600
+
+
+class ArtifactCache:
+    """Keeps the newest `keep` versions of each model. Safe to share between processes of one user.
+
+    The folder is made on the first `put`, for this user only (0700). A folder that belongs to another user, or that
+    others may write to, could hold anything: `put` then raises ModelInvalid, and `get` finds nothing.
+    """
+
+    def __init__(self, folder: Path, keep: int = 3) -> None:
+        self._folder = Path(folder)
+        self._keep = max(1, keep)
+
+    def put(self, pair: ArtifactPair) -> None:
+        """Store this pair and drop the oldest ones. Raises ModelInvalid for a name or a folder that will not do."""
+        if not _NAME.fullmatch(pair.name):
+            raise ModelInvalid(file=str(self._folder), reason=f"{pair.name!r:.80} cannot name a model")
+        models = self._folder / pair.name
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (self._folder, models):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if reason := _unsafe(folder):
+                raise ModelInvalid(file=str(folder), reason=reason)
+        if self.get(pair.name, pair.version) is None:
+            self._write(models, pair)
+        else:
+            os.utime(models / pair.version)
+        self._prune(models)
+
+    def get(self, name: str, version: str) -> ArtifactPair | None:
+        """Return the pair with this name and version; None where it is missing, damaged or not safely kept."""
+        if not _NAME.fullmatch(name) or not _VERSION.fullmatch(version):
+            return None
+        models = self._folder / name
+        try:
+            if any(_unsafe(folder) for folder in (self._folder, models, models / version)):
+                return None
+            return _read(models / version, name, version)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def versions(self, name: str) -> list[str]:
+        """Return the stored versions of a model, newest first."""
+        if not _NAME.fullmatch(name):
+            return []
+        return [folder.name for folder in _by_age(self._folder / name) if _VERSION.fullmatch(folder.name)]
+
+    def _write(self, models: Path, pair: ArtifactPair) -> None:
+        unfinished = _unfinished(models)
+        try:
+            _write_files(unfinished, pair)
+            try:
+                unfinished.rename(models / pair.version)
+            except OSError:
+                # Something is there already: another process was faster, or `put` found what is there damaged.
+                if self.get(pair.name, pair.version) is None:
+                    _replace(models / pair.version, unfinished)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+    def _prune(self, models: Path) -> None:
+        kept = 0
+        for folder in _by_age(models):
+            if _VERSION.fullmatch(folder.name):
+                kept += 1
+                if kept > self._keep:
+                    shutil.rmtree(folder, ignore_errors=True)
+            elif folder.name.startswith(_UNFINISHED) and _abandoned(folder, models):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace(damaged: Path, finished: Path) -> None:
+    """Put `finished` where something damaged is; another process may be doing the same, or removing it."""
+    aside = _unfinished(damaged.parent)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            damaged.rename(aside / "damaged")
+        with contextlib.suppress(OSError):
+            finished.rename(damaged)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _unfinished(models: Path) -> Path:
+    return Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=models))
+
+
+def _write_files(folder: Path, pair: ArtifactPair) -> None:
+    (folder / "model.h5").write_bytes(pair.model)
+    (folder / "mccp_state.pkl").write_bytes(pair.state)
+    files = {"model_file": vars(pair.model_file), "state_file": vars(pair.state_file)}
+    (folder / "pair.json").write_text(json.dumps({"name": pair.name, "version": pair.version, **files}))
+
+
+def _read(folder: Path, name: str, version: str) -> ArtifactPair | None:
+    about: dict[str, Any] = json.loads(_content(folder / "pair.json"))
+    model, state = _content(folder / "model.h5"), _content(folder / "mccp_state.pkl")
+    model_file = fingerprint(model, int(about["model_file"]["mtime_ns"]))
+    state_file = fingerprint(state, int(about["state_file"]["mtime_ns"]))
+    recorded = {"name": name, "version": version, "model_file": vars(model_file), "state_file": vars(state_file)}
+    if about != recorded or version != pair_version(model_file.sha256, state_file.sha256):
+        return None
+    return ArtifactPair(name, model, state, model_file, state_file)
+
+
+def _content(path: Path) -> bytes:
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise ValueError("not a regular file")
+    return path.read_bytes()
+
+
+def _unsafe(folder: Path) -> str:
+    """Return why this folder cannot be trusted, "" where it can."""
+    status = folder.stat() if not folder.is_symlink() else folder.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        return "it is not a folder"
+    if status.st_uid != os.geteuid():
+        return "it belongs to another user"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return "other users may write to it"
+    return ""
+
+
+def _by_age(models: Path) -> list[Path]:
+    """Return the folders in it, newest first; what vanishes meanwhile is left out."""
+    found: list[tuple[int, Path]] = []
+    try:
+        for entry in os.scandir(models):
+            found.append((entry.stat(follow_symlinks=False).st_mtime_ns, Path(entry.path)))
+    except OSError:
+        return []
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def _abandoned(folder: Path, models: Path) -> bool:
+    """Tell whether the writer of this unfinished folder is long gone, by the clock of the file system."""
+    try:
+        return models.stat().st_mtime - folder.stat().st_mtime > _UNFINISHED_SECONDS
+    except OSError:
+        return False

@@ -1,0 +1,74 @@
+"""From settings to Celery's configuration. docs/design.md says what each choice was tested against."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu import Exchange
+from kombu import Queue as KombuQueue
+
+from uqueue_config.names import CELERY_DEFAULT_QUEUE, DEFAULT_MODEL, Queue, Task
+from uqueue_config.settings import Settings
+
+BACKEND = "uqueue_worker.backend:LedgerBackend"
+
+
+def celery_configuration(settings: Settings) -> dict[str, Any]:
+    """Return Celery's settings: late acknowledgement, JSON only, bounded waits, patient reconnecting."""
+    hard_limit = settings.time_limit_seconds.total_seconds()
+    transport = {
+        # A message that is being worked on must not be delivered again meanwhile.
+        "visibility_timeout": max(60, 3 * hard_limit),
+        "priority_steps": [0],
+        "socket_timeout": 10,
+        "socket_connect_timeout": 3,
+        "socket_keepalive": True,
+    }
+    return {
+        "broker_url": settings.broker,
+        "result_backend": f"{BACKEND}+{settings.result_store}",
+        "broker_transport_options": transport,
+        "result_backend_transport_options": transport,
+        "result_expires": settings.result_ttl_seconds,
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "task_queues": [KombuQueue(name, Exchange(name), routing_key=name) for name in _consumed(settings)],
+        "task_default_queue": Queue.CONTROL.value,
+        "task_routes": {Task.POLL_ARTIFACTS.value: {"queue": Queue.CONTROL.value}},
+        "task_acks_late": True,
+        # Safe together with the ledger, which counts attempts: a job that kills its worker is given up.
+        "task_reject_on_worker_lost": True,
+        "task_soft_time_limit": settings.soft_time_limit_seconds.total_seconds(),
+        "task_time_limit": hard_limit,
+        "worker_prefetch_multiplier": 1,
+        "worker_concurrency": settings.concurrency,
+        "worker_max_tasks_per_child": settings.max_jobs_per_process,
+        # Celery kills children that are not up in 4 s by default, which a model that loads for longer never survives.
+        "worker_proc_alive_timeout": settings.model_load_seconds.total_seconds(),
+        "worker_lost_wait": 2,
+        "worker_soft_shutdown_timeout": settings.shutdown_seconds.total_seconds(),
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        # The only entry is periodic, so there is nothing to remember on disk between runs.
+        "beat_scheduler": "celery.beat:Scheduler",
+        "beat_schedule": {
+            "poll-artifacts": {
+                "task": Task.POLL_ARTIFACTS.value,
+                "schedule": settings.poll_seconds,
+                "kwargs": {"model": DEFAULT_MODEL},
+                "options": {"expires": settings.poll_seconds.total_seconds(), "ignore_result": True},
+            }
+        },
+        "beat_max_loop_interval": max(0.05, min(5.0, settings.poll_seconds.total_seconds())),
+        "timezone": "UTC",
+    }
+
+
+def _consumed(settings: Settings) -> list[str]:
+    """Return the queues that Celery itself takes messages from; the lane takes those of the predictions queue."""
+    mine = [queue.value for queue in Queue if settings.lane == "off" or queue is not Queue.PREDICTIONS]
+    return [*mine, CELERY_DEFAULT_QUEUE]

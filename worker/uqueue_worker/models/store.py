@@ -1,0 +1,218 @@
+"""Where a process keeps its model: load, warm up, test, swap one reference, drop the old.
+
+Whatever goes wrong with a new version, the one that serves keeps serving.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+import structlog
+
+from uqueue_config.errors import (
+    ModelError,
+    ModelInvalid,
+    ModelNotAvailable,
+    ModelNotConfigured,
+    ReloadFailed,
+    StaleCalibration,
+    UnknownModel,
+)
+from uqueue_worker.artifacts import ArtifactCache, ArtifactPair, ModelProvider
+from uqueue_worker.models.interval_model import IntervalModel, load_interval_model
+
+_log = structlog.get_logger("uqueue.models")
+Outcome = Literal["unchanged", "moved", "rejected", "missing"]
+
+
+class ModelState(StrEnum):
+    """How a process stands with its model."""
+
+    NOT_CONFIGURED = "not_configured"
+    NO_MODEL = "no_model"
+    LOADING = "loading"
+    READY = "ready"
+    STALE = "stale"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What `examine` found at the source. `version` is None when nothing readable was there."""
+
+    outcome: Outcome
+    version: str | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How artifacts become a model."""
+
+    forward_mode: Literal["dropout", "deterministic"] = "dropout"
+    engine: Literal["auto", "numpy", "tensorflow"] = "auto"
+    refuse_stale: bool = False
+
+
+class ModelStore:
+    """Holds the model called `name`. Safe to use from several threads; readers never wait for a load."""
+
+    def __init__(self, name: str, provider: ModelProvider | None, cache: ArtifactCache, options: LoadOptions) -> None:
+        self.name = name
+        self._provider = provider
+        self._cache = cache
+        self._options = options
+        self._loading = threading.Lock()
+        self._serving: tuple[IntervalModel, ArtifactPair, float] | None = None
+        self._failed: dict[str, str] = {}
+        self._problem: ModelError | None = None if provider else ModelNotConfigured()
+        self.artifacts_missing = False
+
+    @property
+    def model(self) -> IntervalModel | None:
+        return self._serving[0] if self._serving else None
+
+    @property
+    def version(self) -> str | None:
+        return self._serving[1].version if self._serving else None
+
+    @property
+    def loaded_at(self) -> float | None:
+        """When the model began to serve, in seconds since the epoch."""
+        return self._serving[2] if self._serving else None
+
+    @property
+    def state(self) -> ModelState:
+        if self._serving:
+            return ModelState.STALE if self._serving[1].stale else ModelState.READY
+        if self._loading.locked():
+            return ModelState.LOADING
+        if isinstance(self._problem, ModelNotConfigured):
+            return ModelState.NOT_CONFIGURED
+        return ModelState.NO_MODEL if isinstance(self._problem, ModelNotAvailable) else ModelState.INVALID
+
+    @property
+    def reason(self) -> str | None:
+        """Why nothing serves, or why the last version wanted was not taken over."""
+        return self._problem.message if self._problem else None
+
+    def serve(self, name: str, wanted_version: str | None) -> IntervalModel:
+        """Return the model to answer with, moving to the wanted version first if that is another one.
+
+        Raises UnknownModel, ModelNotConfigured, ModelNotAvailable, ModelInvalid or StaleCalibration.
+        """
+        if name != self.name:
+            raise UnknownModel(model=name, served=self.name)
+        self.move_to(wanted_version)
+        if self._serving is None:
+            raise self._problem or ModelNotAvailable(model=self.name, missing="the model")
+        return self._serving[0]
+
+    def start(self, wanted_version: str | None) -> None:
+        """Load the first model: the wanted version if it can be had, otherwise what the source holds now."""
+        self.move_to(wanted_version)
+        if self._serving is None:
+            self.examine()
+
+    def move_to(self, version: str | None) -> bool:
+        """Serve `version`; False if it could not be had, which is tried once and not for every job."""
+        if version is None or version == self.version:
+            return True
+        if version in self._failed:
+            return False
+        with self._loading:
+            if version == self.version:
+                return True
+            try:
+                pair = self._fetch(version)
+                self._serve(self._load(pair), pair)
+            except ModelError as error:
+                self._remember_failure(version, error)
+                return False
+        return True
+
+    def examine(self) -> Candidate:
+        """Look at the source; serve what is there if it is new, complete and calibrated."""
+        if self._provider is None:
+            return Candidate("missing", None, ModelNotConfigured().message)
+        with self._loading:
+            try:
+                if self._provider.version() == self.version:
+                    self._problem, self.artifacts_missing = None, False
+                    return Candidate("unchanged", self.version)
+                pair = self._provider.load()
+            except ModelNotAvailable as error:
+                self.artifacts_missing = self._serving is not None
+                self._problem = None if self._serving else error
+                return Candidate("missing", None, error.message)
+            except ModelError as error:
+                self._problem = error
+                return Candidate("rejected", None, error.message)
+            return self._consider(pair)
+
+    def _consider(self, pair: ArtifactPair) -> Candidate:
+        self.artifacts_missing = False
+        if pair.version == self.version:
+            self._problem = None
+            return Candidate("unchanged", pair.version)
+        try:
+            model = self._load(pair)
+            if self._calibration_pending(pair):
+                raise StaleCalibration(model=self.name)
+            self._serve(model, pair)
+        except ModelError as error:
+            self._problem = error
+            return Candidate("rejected", pair.version, error.message)
+        return Candidate("moved", pair.version)
+
+    def _calibration_pending(self, pair: ArtifactPair) -> bool:
+        """Whether the model is new and its calibration is not: written before it, or the very file that already served.
+
+        The second test catches a model copied with an old modification time.
+        """
+        if self._serving is None:
+            return pair.stale and self._options.refuse_stale
+        old = self._serving[1]
+        model_is_new = pair.model_file.sha256 != old.model_file.sha256
+        return pair.stale or (model_is_new and pair.state_file == old.state_file)
+
+    def _fetch(self, version: str) -> ArtifactPair:
+        pair = self._cache.get(self.name, version)
+        if pair is None and self._provider is not None and self._provider.version() == version:
+            pair = self._provider.load()
+        if pair is None or pair.version != version:
+            raise ReloadFailed(model=self.name, version=version, reason="it is neither at the source nor in the cache")
+        return pair
+
+    def _load(self, pair: ArtifactPair) -> IntervalModel:
+        options = self._options
+        try:
+            return load_interval_model(pair, forward_mode=options.forward_mode, engine=options.engine)
+        except ModelError:
+            raise
+        except Exception as error:
+            _log.exception("model_load_failed", model=self.name, version=pair.version)
+            raise ModelInvalid(file="model.h5", reason=f"it cannot be loaded ({type(error).__name__})") from error
+
+    def _serve(self, model: IntervalModel, pair: ArtifactPair) -> None:
+        self._keep(pair)
+        self._serving = (model, pair, time.time())
+        self._failed.clear()
+        self._problem = None
+        _log.info("model_serving", model=self.name, model_version=pair.version, engine=model.engine_name)
+
+    def _keep(self, pair: ArtifactPair) -> None:
+        """Put the pair into the cache; one that cannot be written costs late joiners and not this process."""
+        try:
+            self._cache.put(pair)
+        except (ModelError, OSError) as error:
+            _log.warning("cache_unusable", model=self.name, model_version=pair.version, reason=str(error))
+
+    def _remember_failure(self, version: str, error: ModelError) -> None:
+        self._failed[version] = error.message
+        self._problem = error
+        _log.error("model_not_taken_over", model=self.name, model_version=version, reason=error.message)
