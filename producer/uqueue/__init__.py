@@ -9,8 +9,9 @@ print(job.result(timeout=10).lower)
 
 from uqueue.aio import AsyncClient, AsyncJob
 from uqueue.client import Client, Job
-from uqueue.status import JobStatus, ModelStatus, ReloadReport
+from uqueue.status import ModelStatus, ReloadReport
 from uqueue_config.errors import UqueueError
+from uqueue_config.ledger import JobStatus
 from uqueue_config.names import JobState
 from uqueue_config.prediction import IntervalPrediction, ModelIdentity
 from uqueue_config.settings import Settings

@@ -11,11 +11,11 @@ from typing import Any, Self, cast
 import redis.asyncio
 
 from uqueue.client import BATCH, GRACE_SECONDS, LOOK_SECONDS
-from uqueue.status import JobStatus, ModelStatus, ReloadReport, raw_result, status_from
+from uqueue.status import ModelStatus, ReloadReport, job_status, raw_result, status_from
 from uqueue.submission import Expires, Submission, prepare, prepare_poll, split
 from uqueue_config.connections import connect_async, translated
 from uqueue_config.errors import JobNotFound, ServiceUnreachable, UnknownModel
-from uqueue_config.ledger import AsyncLedger, JobRecord, LedgerCommands
+from uqueue_config.ledger import AsyncLedger, JobRecord, JobStatus, LedgerCommands
 from uqueue_config.messages import PollReport
 from uqueue_config.names import DEFAULT_MODEL, MODELS_KEY, candidate_key, result_key, serving_key, wanted_key
 from uqueue_config.prediction import IntervalPrediction
@@ -34,7 +34,7 @@ class AsyncJob:
 
     async def status(self) -> JobStatus:
         """Return where the job stands. Raises JobNotFound."""
-        return JobStatus.of(self.id, await self._client._read(self.id, with_result=False))
+        return job_status(self.id, await self._client._read(self.id, with_result=False))
 
     async def result(self, timeout: float | None = None) -> IntervalPrediction:
         """Wait for the end of the job, at most `timeout` seconds, and return its intervals; errors as `Job.result`."""

@@ -10,11 +10,11 @@ from typing import Any, Self, cast
 
 import redis
 
-from uqueue.status import JobStatus, ModelStatus, ReloadReport, raw_result, status_from
+from uqueue.status import ModelStatus, ReloadReport, job_status, raw_result, status_from
 from uqueue.submission import Expires, Submission, prepare, prepare_poll, split
 from uqueue_config.connections import connect, translated
 from uqueue_config.errors import JobNotFound, ServiceUnreachable, UnknownModel
-from uqueue_config.ledger import JobRecord, Ledger, LedgerCommands
+from uqueue_config.ledger import JobRecord, JobStatus, Ledger, LedgerCommands
 from uqueue_config.messages import PollReport
 from uqueue_config.names import DEFAULT_MODEL, MODELS_KEY, candidate_key, result_key, serving_key, wanted_key
 from uqueue_config.prediction import IntervalPrediction
@@ -40,7 +40,7 @@ class Job:
 
     def status(self) -> JobStatus:
         """Return where the job stands. Raises JobNotFound."""
-        return JobStatus.of(self.id, self._client._read(self.id, with_result=False))
+        return job_status(self.id, self._client._read(self.id, with_result=False))
 
     def result(self, timeout: float | None = None) -> IntervalPrediction:
         """Wait for the end of the job, at most `timeout` seconds (for ever if None), and return its intervals.

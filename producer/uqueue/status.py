@@ -3,45 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, fields
 from typing import Any
 
-from uqueue_config.errors import JobFailed, JobNotFinished, JobNotFound, ResultExpired, UqueueError
-from uqueue_config.ledger import JobRecord
+from uqueue_config.errors import JobFailed, JobNotFinished, JobNotFound, ResultExpired
+from uqueue_config.ledger import JobRecord, JobStatus
 from uqueue_config.messages import Acknowledgement, PollReport
 from uqueue_config.names import JobState
 
 
-@dataclass(frozen=True)
-class JobStatus:
-    """One job at one moment. Times are aware datetimes by the Redis server's clock; rows count progress when known."""
-
-    id: str
-    state: JobState
-    attempts: int
-    model: str
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    expires_at: datetime | None
-    worker: str | None
-    rows_done: int | None
-    rows_total: int | None
-    cancel_requested: bool
-    error: UqueueError | None
-
-    @classmethod
-    def of(cls, job_id: str, record: JobRecord | None) -> JobStatus:
-        """Raises JobNotFound for an id that was never accepted."""
-        if record is None:
-            raise JobNotFound(job_id=job_id)
-        return cls(**{name: getattr(record, name) for name in cls.__dataclass_fields__})
+def job_status(job_id: str, record: JobRecord | None) -> JobStatus:
+    """Return a record without its result. Raises JobNotFound for an id that was never accepted."""
+    if record is None:
+        raise JobNotFound(job_id=job_id)
+    return JobStatus(**{field.name: getattr(record, field.name) for field in fields(JobStatus)})
 
 
 def raw_result(job_id: str, record: JobRecord | None, *, waited_seconds: float | None = None) -> Mapping[str, Any]:
     """Return the stored result of an ended job, or raise what happened instead."""
-    status = JobStatus.of(job_id, record)
+    status = job_status(job_id, record)
     if not status.state.terminal:
         raise JobNotFinished(job_id=job_id, state=status.state.value, timeout_seconds=f"{waited_seconds or 0:g}")
     if status.error is not None:

@@ -10,7 +10,17 @@ the first writer, at the key where stock Celery clients look for it. Each step i
 """
 
 from uqueue_config.ledger.commands import Application, Command, LedgerCommands
-from uqueue_config.ledger.records import Attempt, Claim, ClaimedJob, JobRecord, Opened, Outcome, Swept, Verdict
+from uqueue_config.ledger.records import (
+    Attempt,
+    Claim,
+    ClaimedJob,
+    JobRecord,
+    JobStatus,
+    Opened,
+    Outcome,
+    Swept,
+    Verdict,
+)
 from uqueue_config.ledger.runner import AsyncLedger, Ledger
 
 __all__ = [
@@ -21,6 +31,7 @@ __all__ = [
     "ClaimedJob",
     "Command",
     "JobRecord",
+    "JobStatus",
     "Ledger",
     "LedgerCommands",
     "Opened",

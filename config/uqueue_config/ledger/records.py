@@ -95,8 +95,8 @@ class Swept:
 
 
 @dataclass(frozen=True)
-class JobRecord:
-    """One job as the ledger knows it. Times are aware datetimes by the Redis server's clock."""
+class JobStatus:
+    """One job at one moment. Times are aware datetimes by the Redis server's clock; rows count progress when known."""
 
     id: str
     state: JobState
@@ -111,7 +111,12 @@ class JobRecord:
     rows_total: int | None
     cancel_requested: bool
     error: UqueueError | None
-    #: The Celery record of the result; None unless it was asked for and is still kept.
+
+
+@dataclass(frozen=True)
+class JobRecord(JobStatus):
+    """A status with the Celery record of the result: None unless it was asked for and is still kept."""
+
     celery_meta: Mapping[str, Any] | None
 
     @classmethod

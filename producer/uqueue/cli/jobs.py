@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from uqueue.cli.output import print_csv, print_json, print_pairs, print_prediction, say, stderr
 from uqueue.cli.rows import Format, read_rows
 from uqueue.client import Client, Job
-from uqueue.status import JobStatus
 from uqueue_config.errors import InputError, JobFailed, UqueueError
+from uqueue_config.ledger import JobStatus
 from uqueue_config.names import DEFAULT_MODEL
 from uqueue_config.prediction import IntervalPrediction
 
