@@ -56,7 +56,7 @@ def main() -> None:
         make = [sys.executable, "-m", "uqueue_worker.sample", "make", folder]
         subprocess.run(make, check=True, stdout=QUIET)
         print("engine       ready s   pool process MB   with parent MB   (medians of", runs, "runs)")
-        for engine in ("numpy", "tensorflow"):
+        for engine in ("numpy", "fused", "tensorflow"):
             seconds, child, together = zip(*(measure(engine, Path(folder)) for _ in range(runs)), strict=True)
             figures = [statistics.median(values) for values in (seconds, child, together)]
             print(f"{engine:<12} {figures[0]:7.2f} {figures[1]:17.0f} {figures[2]:16.0f}")

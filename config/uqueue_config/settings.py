@@ -84,9 +84,9 @@ class Settings(BaseSettings):
     forward_mode: Literal["dropout", "deterministic"] = Field(
         "dropout", description="dropout: Monte Carlo dropout acts. deterministic: what Keras 3 `model.predict` gives."
     )
-    engine: Literal["auto", "numpy", "tensorflow"] = Field(
+    engine: Literal["auto", "fused", "numpy", "tensorflow"] = Field(
         "auto",
-        description="What computes the passes; auto takes NumPy where the network allows and TensorFlow elsewhere.",
+        description="What computes the passes; auto takes the first that can: fused (compiled), NumPy, TensorFlow.",
     )
     lane: Literal["on", "off"] = Field(
         "off", description="off: each job is a Celery task. on: worker processes claim and answer many jobs at a time."

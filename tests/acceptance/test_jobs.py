@@ -21,7 +21,7 @@ from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
 
 import uqueue
-from builders.artifacts import write_workspace
+from builders.artifacts import mqnn_h5_bytes, write_workspace
 from builders.service import RunningService, running_service
 from builders.waiting import eventually
 from uqueue_config.connections import connect
@@ -47,7 +47,8 @@ ROWS = np.linspace(-1.0, 1.0, 24, dtype=np.float64).reshape(3, 8)
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     folder = tmp_path_factory.mktemp("service")
     env = {"UQUEUE_LANE": request.param}
-    write_workspace(folder / "workspace", delta=0.0)  # delta 0: every row takes all passes, so big jobs take long
+    # delta 0: every row takes all passes; with a wide network big jobs take long on every engine
+    write_workspace(folder / "workspace", model=mqnn_h5_bytes(hidden=(384, 384, 384)), delta=0.0)
     with running_service(folder, workspace=folder / "workspace", concurrency=2, beat=False, env=env) as running:
         yield running
 

@@ -26,7 +26,7 @@ LONG = np.zeros((90_000, 8), np.float32)
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     # delta 0: every row takes all 50 passes, so that LONG takes several seconds
-    write_workspace(tmp_path / "workspace", model=mqnn_h5_bytes(hidden=(256, 256, 128)), delta=0.0)
+    write_workspace(tmp_path / "workspace", model=mqnn_h5_bytes(hidden=(384, 384, 384)), delta=0.0)
     return tmp_path / "workspace"
 
 
@@ -132,7 +132,8 @@ def test_wrong_settings_end_the_worker_with_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_numpy_worker_is_small(tmp_path: Path, workspace: Path) -> None:
-    with running_service(tmp_path / "service", workspace=workspace, concurrency=1, beat=False) as service:
+    env = {"UQUEUE_ENGINE": "numpy"}
+    with running_service(tmp_path / "service", workspace=workspace, concurrency=1, beat=False, env=env) as service:
         child = psutil.Process(service.client.model().processes[0].pid)
         assert child.memory_info().rss < 200e6
         assert not [region for region in child.memory_maps() if "tensorflow" in region.path]

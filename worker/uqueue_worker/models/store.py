@@ -23,6 +23,7 @@ from uqueue_config.errors import (
     UnknownModel,
 )
 from uqueue_worker.artifacts import ArtifactCache, ArtifactPair, ModelProvider
+from uqueue_worker.models.engine import EngineChoice, ForwardMode
 from uqueue_worker.models.interval_model import IntervalModel, load_interval_model
 
 _log = structlog.get_logger("uqueue.models")
@@ -53,8 +54,8 @@ class Candidate:
 class LoadOptions:
     """How artifacts become a model."""
 
-    forward_mode: Literal["dropout", "deterministic"] = "dropout"
-    engine: Literal["auto", "numpy", "tensorflow"] = "auto"
+    forward_mode: ForwardMode = "dropout"
+    engine: EngineChoice = "auto"
     refuse_stale: bool = False
 
 
