@@ -18,7 +18,7 @@ from builders.networks import chain, mqnn
 from uqueue_config.errors import ModelInvalid
 from uqueue_worker.artifacts import read_model_file
 from uqueue_worker.models import activations
-from uqueue_worker.models.engine import choose_engine
+from uqueue_worker.models.choice import choose_engine
 from uqueue_worker.models.fused import compiled
 from uqueue_worker.models.fused import engine as fused_engine
 from uqueue_worker.models.fused.__main__ import main as compile_ahead

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from builders.artifacts import mqnn_h5_bytes
 from uqueue_worker.artifacts import read_model_file
 from uqueue_worker.models import activations
-from uqueue_worker.models.engine import choose_engine
+from uqueue_worker.models.choice import choose_engine
 from uqueue_worker.models.graph import Activate, Affine, Dense, Dropout, Input
 from uqueue_worker.models.numpy_engine import NumpyEngine
 from uqueue_worker.models.randomness import counter_steps, kept, lanes, row_keys

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from uqueue_worker.models.engine import Engine, EngineChoice, ForwardMode, choose_engine
+from uqueue_worker.models.choice import choose_engine
+from uqueue_worker.models.engine import Engine, EngineChoice, ForwardMode
 from uqueue_worker.models.interval_model import IntervalModel, load_interval_model
 
 __all__ = ["Engine", "EngineChoice", "ForwardMode", "IntervalModel", "choose_engine", "load_interval_model"]

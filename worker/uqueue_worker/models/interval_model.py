@@ -21,7 +21,8 @@ from uqueue_worker.artifacts import (
     read_calibration_state,
     read_model_file,
 )
-from uqueue_worker.models.engine import Engine, EngineChoice, ForwardMode, SummarizingEngine, choose_engine
+from uqueue_worker.models.choice import choose_engine
+from uqueue_worker.models.engine import Engine, EngineChoice, ForwardMode, SummarizingEngine
 from uqueue_worker.models.randomness import UInt64, row_keys
 from uqueue_worker.models.self_test import passes_differ
 from uqueue_worker.uncertainty import Draw, PassSummary, adaptive_passes, conformal_interval, rule_without_spread
