@@ -35,7 +35,10 @@ check: install
 	$(BIN)/lint-imports
 
 bench: install
-	$(BIN)/python benchmarks/kernel.py
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/kernel.py
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/fused.py
+	$(BIN)/python benchmarks/jobs.py
+	$(BIN)/python benchmarks/startup.py
 
 chaos: install
 	CHAOS_FAULTS=40 CHAOS_SEEDS=1,2,3 $(BIN)/python -m pytest tests/chaos -m chaos -s

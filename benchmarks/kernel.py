@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 
 from uqueue_worker.artifacts import read_model_file
 from uqueue_worker.models import Engine, ForwardMode, choose_engine
+from uqueue_worker.models.engine import SummarizingEngine
 from uqueue_worker.models.randomness import row_keys
 from uqueue_worker.uncertainty import PassSummary, adaptive_passes
 
@@ -67,7 +68,10 @@ def rows(n: int, seed: int = 0) -> Float32:
 
 
 def answer(engine: Engine, features: Float32, first_row: int, delta: float, mode: ForwardMode) -> PassSummary:
-    draw = engine.passes(features, row_keys(5, len(features), first_row), mode)
+    keys = row_keys(5, len(features), first_row)
+    if isinstance(engine, SummarizingEngine):
+        return engine.summary(features, keys, mode, patience=PATIENCE, delta=delta, max_passes=MAX_PASSES)
+    draw = engine.passes(features, keys, mode)
     return adaptive_passes(draw, len(features), patience=PATIENCE, delta=delta, max_passes=MAX_PASSES)
 
 
@@ -126,7 +130,7 @@ def measure(quick: bool, progress: Callable[[str], None]) -> dict[str, Any]:
         plain.save(path)
         data = path.read_bytes()
     checked = read_model_file(data)
-    engines = {name: choose_engine(data, checked, name) for name in ("numpy", "tensorflow")}  # type: ignore[arg-type]
+    engines = {name: choose_engine(data, checked, name) for name in ("fused", "numpy", "tensorflow")}  # type: ignore[arg-type]
     delta = wanted_delta(engines["numpy"])
     sizes = SIZES[:3] if quick else SIZES
     found: dict[str, Any] = {"machine": machine(), "delta": delta, "engines": {}, "loops": {}}
