@@ -2,7 +2,7 @@
 
     python benchmarks/jobs.py [--jobs 5000] [--runs 3]
 
-The same model and kernel, one worker process each, one embedded Redis each (Redis, worker and client share the machine's
+The same model and kernel, one worker process each, one embedded Redis each (Redis, worker and client share the
 cores), all in one run, medians over the runs. Drain: all jobs are queued before the worker starts; time counts from
 its first stored result to the last. Round trip: one job at a time, from submit to result, at an idle worker.
 """

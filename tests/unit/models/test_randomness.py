@@ -17,6 +17,7 @@ from uqueue_worker.models.randomness import (
     lay_out,
     mix64,
     row_keys,
+    table_keys,
 )
 
 MASK = (1 << 64) - 1
@@ -131,3 +132,11 @@ def test_a_seed_from_a_job_id_is_stable_and_fits_a_double() -> None:
     seeds = {seed_from_job_id(f"job-{index}") for index in range(10_000)}
     assert len(seeds) == 10_000
     assert all(int(float(seed)) == seed for seed in seeds)
+
+
+def test_the_keys_of_several_tables_are_those_of_each() -> None:
+    seeds, lengths = [0, 7, 2**63 - 1, 7], [3, 1, 5, 2]
+    each = np.concatenate([row_keys(seed, length) for seed, length in zip(seeds, lengths, strict=True)])
+    np.testing.assert_array_equal(table_keys(seeds, lengths), each)
+    with pytest.raises(ValueError, match="seed"):
+        table_keys([-1], [1])

@@ -23,7 +23,7 @@ from uqueue_worker.artifacts import (
 )
 from uqueue_worker.models.choice import choose_engine
 from uqueue_worker.models.engine import Engine, EngineChoice, ForwardMode, SummarizingEngine
-from uqueue_worker.models.randomness import UInt64, row_keys
+from uqueue_worker.models.randomness import UInt64, row_keys, table_keys
 from uqueue_worker.models.self_test import passes_differ
 from uqueue_worker.uncertainty import Draw, PassSummary, adaptive_passes, conformal_interval, rule_without_spread
 
@@ -137,7 +137,7 @@ class IntervalModel:
         self, tables: Sequence[Float32], seeds: Sequence[int], *, on_progress: Callable[[int], None] | None = None
     ) -> Together:
         """Evaluate checked tables as one; only for an engine that is `batch_independent`."""
-        keys = np.concatenate([row_keys(seed, len(table)) for table, seed in zip(tables, seeds, strict=True)])
+        keys = table_keys(seeds, [len(table) for table in tables])
         table = np.concatenate(tables)
         prediction = self._prediction(table, self._summarise(table, keys, on_progress), seeds[0])
         return Together(prediction, self._far_outside(table))

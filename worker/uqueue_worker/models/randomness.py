@@ -75,6 +75,17 @@ def row_keys(seed: int, n_rows: int, first_row: int = 0) -> UInt64:
     return mix64(start + rows * np.uint64(GAMMA))
 
 
+def table_keys(seeds: Sequence[int], lengths: Sequence[int]) -> UInt64:
+    """Return the keys of several tables one after the other: `row_keys(seed, length)` of each, in one go."""
+    if not all(0 <= seed < SEED_LIMIT for seed in seeds):
+        raise ValueError("every seed must lie in 0 .. 2**63 - 1")
+    counts = np.asarray(lengths, dtype=np.uint64)
+    starts = mix64(np.array(seeds, np.uint64) + np.uint64(GAMMA))
+    first_rows = np.cumsum(counts, dtype=np.uint64) - counts
+    rows = np.arange(1, int(counts.sum()) + 1, dtype=np.uint64) - np.repeat(first_rows, counts.astype(np.int64))
+    return mix64(np.repeat(starts, counts.astype(np.int64)) + rows * np.uint64(GAMMA))
+
+
 def mix64(words: UInt64) -> UInt64:
     """Return the SplitMix64 finalizer of every word; `words` is overwritten."""
     shifted = np.empty_like(words)
