@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,10 +10,6 @@ import pytest
 
 from uqueue_worker.artifacts import LocalFilesystemProvider
 from uqueue_worker.models import load_interval_model
-
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("tensorflow") is None, reason="the tensorflow extra is not installed"
-)
 
 
 def sample(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

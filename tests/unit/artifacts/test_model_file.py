@@ -138,7 +138,6 @@ def test_random_bytes_are_refused(data: bytes, signed: bool) -> None:
         read_model_file((b"\x89HDF\r\n\x1a\n" if signed else b"") + data)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("keras") is None, reason="the tensorflow extra is not installed")
 def test_the_lists_hold_what_keras_has() -> None:
     """Names are compared with the source of keras, which is not imported: that would load TensorFlow."""
     origin = importlib.util.find_spec("keras").submodule_search_locations[0]  # type: ignore[union-attr,index]
