@@ -37,7 +37,8 @@ while #claimed < 3 * most and bytes < most_bytes do
       else
         table.insert(claimed, id)
         table.insert(claimed, attempt)
-        table.insert(claimed, message)
+        -- The record's own message: one that merely carries the id of somebody's job changes nothing.
+        table.insert(claimed, redis.call('HGET', record, 'message') or message)
       end
     end
   end

@@ -17,7 +17,7 @@ from uqueue.embedded import start_redis
 from uqueue_config.connections import connect
 from uqueue_config.envelope import celery_message
 from uqueue_config.errors import InternalError, InvalidFeatures, JobCancelled, JobExpired
-from uqueue_config.ledger import Application, JobRecord, Ledger, LedgerCommands, Outcome, Swept, Verdict
+from uqueue_config.ledger import Application, Claim, JobRecord, Ledger, LedgerCommands, Outcome, Swept, Verdict
 from uqueue_config.names import JobState, job_key, result_key, serving_key, wanted_key
 
 COMMANDS = LedgerCommands(result_ttl=timedelta(seconds=60), record_ttl=timedelta(seconds=600))
@@ -325,3 +325,60 @@ def test_where_the_queue_is_elsewhere_the_caller_pushes(swept_ledger: Ledger) ->
     swept_ledger.run(COMMANDS.open(job_id, application(queue="q", message="text", push=False)))
     assert not swept_ledger.connection.exists("q")
     assert sweep(swept_ledger, queue_is_here=False).messages == (("q", b"text"),)
+
+
+# --- the lane's claim ---
+
+
+def claim(ledger: Ledger, most: int = 10) -> Claim:
+    return ledger.run(COMMANDS.claim(queue="q", model="m", worker="w", most=most, most_bytes=10**6, max_attempts=2))
+
+
+def test_a_claim_starts_what_it_takes_in_order(swept_ledger: Ledger) -> None:
+    ids = [submit(swept_ledger) for _ in range(5)]
+    first, rest = claim(swept_ledger, most=3), claim(swept_ledger)
+    assert [job.id for job in (*first.jobs, *rest.jobs)] == ids
+    assert {job.attempt for job in first.jobs} == {1}
+    assert read(swept_ledger, ids[0]).state is JobState.RUNNING
+    assert claim(swept_ledger).jobs == ()
+
+
+def test_a_claim_stops_at_its_bytes(swept_ledger: Ledger) -> None:
+    ids = [submit(swept_ledger) for _ in range(3)]
+    command = COMMANDS.claim(queue="q", model="m", worker="w", most=10, most_bytes=1, max_attempts=2)
+    assert [job.id for job in swept_ledger.run(command).jobs] == ids[:1]
+
+
+def test_a_claim_drops_what_has_ended_and_gives_up_what_started_too_often(swept_ledger: Ledger) -> None:
+    cancelled, worn, fresh = (submit(swept_ledger) for _ in range(3))
+    swept_ledger.run(COMMANDS.cancel(cancelled))
+    for _ in range(2):
+        begin(swept_ledger, worn)
+    claimed = claim(swept_ledger)
+    assert [job.id for job in claimed.jobs] == [fresh]
+    assert claimed.abandoned == (worn,)
+
+
+def test_a_forged_message_cannot_change_another_job(swept_ledger: Ledger) -> None:
+    job_id = submit(swept_ledger)
+    swept_ledger.connection.delete("q")
+    forged = celery_message(job_id, "uqueue.predict", {"features": [[666.0]]}, queue="q", argsrepr="")
+    swept_ledger.connection.lpush("q", forged)
+    [job] = claim(swept_ledger).jobs
+    assert json.loads(job.message)["body"] == json.loads(envelope(job_id))["body"]
+
+
+def test_a_message_without_a_job_goes_to_the_dead_list(swept_ledger: Ledger) -> None:
+    for garbage in (b"", b"\xff\x00", b'{"id": "a b"}', b'{"id": 5}'):
+        swept_ledger.connection.lpush("q", garbage)
+    assert claim(swept_ledger).jobs == ()
+    assert swept_ledger.connection.llen("dead") == 4
+
+
+def test_many_outcomes_are_committed_once_each(swept_ledger: Ledger) -> None:
+    ids = [submit(swept_ledger) for _ in range(3)]
+    outcome = Outcome.success({"n": 1})
+    rows = [(job_id, outcome.state.value, outcome.celery_meta(job_id), "") for job_id in ids]
+    assert swept_ledger.run(COMMANDS.commit_many(rows[:2])) == 2
+    assert swept_ledger.run(COMMANDS.commit_many(rows)) == 1
+    assert {read(swept_ledger, job_id).state for job_id in ids} == {JobState.SUCCEEDED}
