@@ -1,4 +1,4 @@
-# The whole interface: make install | demo | up | test | check | bench | chaos
+# The whole interface: make install | demo | up | test | check | bench | simulate | chaos
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: install demo up test check bench chaos clean
+.PHONY: install demo up test check bench simulate chaos clean
 
 install: $(STAMP)
 
@@ -35,10 +35,12 @@ check: install
 	$(BIN)/lint-imports
 
 bench: install
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/kernel.py
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/fused.py
-	$(BIN)/python benchmarks/jobs.py
-	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	$(BIN)/python benchmarks/run.py
+
+# Random interleavings of ledger, lane and sweeper under a fake clock, a crash at any step; prints the seed that fails.
+simulate: install
+	SIMULATE_RUNS=$${SIMULATE_RUNS:-20000} $(BIN)/python -m pytest tests/simulation -s
 
 chaos: install
 	CHAOS_FAULTS=40 CHAOS_SEEDS=1,2,3 $(BIN)/python -m pytest tests/chaos -m chaos -s

@@ -1,6 +1,6 @@
 """How long a worker takes from its start to its acknowledgement, and how much memory its processes hold.
 
-    python benchmarks/startup.py [--runs 5]
+    python benchmarks/startup.py [--quick]
 
 Whole `celery worker` processes on an embedded Redis, one pool process, one engine per row; medians over the runs. Pages
 that the pool process shares with its parent count once in the last column (proportional set size).
@@ -8,58 +8,69 @@ that the pool process shares with its parent count once in the last column (prop
 
 from __future__ import annotations
 
-import argparse
-import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 import uqueue
-from uqueue.embedded import start_redis
+from contenders import LANE
+from part import measure_part, parser, say, workspace
+from processes import Broken, Worker, bench
 
-COMMAND = [sys.executable, "-m", "celery", "-A", "uqueue_worker.app", "worker", "-c", "1"]
-QUIET = subprocess.DEVNULL
-OPTIONS = ["--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "ERROR"]
+ENGINES = ("numpy", "fused", "tensorflow")
+RUNS = 5
+READY_SECONDS = 120.0
 
 
-def measure(engine: str, workspace: Path) -> tuple[float, float, float]:
+def measure(folder: Path, *, quick: bool) -> dict[str, Any]:
+    runs = 1 if quick else RUNS
+    found = []
+    for engine in ENGINES[1:2] if quick else ENGINES:
+        say(f"workers with the {engine} engine")
+        took = [measure_once(engine, folder) for _ in range(runs)]
+        found.append({"engine": engine, **{key: statistics.median(one[key] for one in took) for key in took[0]}})
+    return {"runs": runs, "engines": found}
+
+
+def measure_once(engine: str, folder: Path) -> dict[str, float]:
     """Return seconds to ready, and megabytes: resident in the pool process, and of it and its parent together."""
-    with tempfile.TemporaryDirectory() as folder, start_redis(Path(folder)) as server:
-        given = {"UQUEUE_BROKER_URL": server.url, "UQUEUE_WORKSPACE_ROOT": str(workspace), "UQUEUE_ENGINE": engine}
-        client = uqueue.Client(uqueue.Settings.load(given))
+    settings = {**LANE.environment, "UQUEUE_ENGINE": engine}
+    with (
+        bench(settings, workspace=folder, hiredis=LANE.has_hiredis) as here,
+        uqueue.Client(uqueue.Settings.load(here.environment)) as client,
+    ):
         started = time.perf_counter()
-        worker = subprocess.Popen([*COMMAND, *OPTIONS], env={**os.environ, **given}, stdout=QUIET, stderr=QUIET)
-        try:
-            while not any(status.converged for status in client.models()):
-                time.sleep(0.005)
+        with here.worker(LANE.worker) as worker:
+            wait_until_ready(client, worker, 1)
             seconds = time.perf_counter() - started
             client.submit([[0.0] * 8]).result(timeout=60)
-            tree = [psutil.Process(client.model().processes[0].pid), psutil.Process(worker.pid)]
-            together = sum(process.memory_full_info().pss for process in tree)
-            return seconds, tree[0].memory_info().rss / 1e6, together / 1e6
-        finally:
-            worker.terminate()
-            worker.wait()
-            client.close()
+            child = psutil.Process(client.model().processes[0].pid)
+            together = sum(one.memory_full_info().pss for one in (child, psutil.Process(worker.process.pid)))
+            return {"ready_s": seconds, "child_mb": child.memory_info().rss / 1e6, "together_mb": together / 1e6}
+
+
+def wait_until_ready(client: uqueue.Client, worker: Worker, processes: int) -> None:
+    """Wait until so many processes serve the model. Raises Broken when the worker ends, or takes for ever."""
+    deadline = time.monotonic() + READY_SECONDS
+    while _ready(client) < processes:
+        worker.check()
+        if time.monotonic() > deadline:
+            raise Broken(f"no worker was ready after {READY_SECONDS:g} s")
+        time.sleep(0.005)
+
+
+def _ready(client: uqueue.Client) -> int:
+    found = [process for status in client.models() for process in status.processes]
+    return sum(process.state == "ready" for process in found)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=5)
-    runs = parser.parse_args().runs
-    with tempfile.TemporaryDirectory() as folder:
-        make = [sys.executable, "-m", "uqueue_worker.sample", "make", folder]
-        subprocess.run(make, check=True, stdout=QUIET)
-        print("engine       ready s   pool process MB   with parent MB   (medians of", runs, "runs)")
-        for engine in ("numpy", "fused", "tensorflow"):
-            seconds, child, together = zip(*(measure(engine, Path(folder)) for _ in range(runs)), strict=True)
-            figures = [statistics.median(values) for values in (seconds, child, together)]
-            print(f"{engine:<12} {figures[0]:7.2f} {figures[1]:17.0f} {figures[2]:16.0f}")
+    given = parser(__doc__).parse_args()
+    with workspace(given.workspace) as folder:
+        measure_part("startup", given, lambda: measure(folder, quick=given.quick))
 
 
 if __name__ == "__main__":

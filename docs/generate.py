@@ -94,7 +94,11 @@ def cli_page() -> str:
 
 
 def _commands(command: Any) -> Iterator[tuple[str, Any]]:
-    yield from sorted(command.commands.items())
+    for name, sub in sorted(command.commands.items()):
+        if hasattr(sub, "commands"):
+            yield from ((f"{name} {inner}", one) for inner, one in _commands(sub))
+        else:
+            yield name, sub
 
 
 def _option(parameter: Any) -> str:

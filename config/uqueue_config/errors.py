@@ -3,10 +3,12 @@
     UqueueError
     ├── SettingsError                  the environment holds unknown or wrong UQUEUE_* variables
     ├── ServiceUnreachable             the broker or the result store does not answer
+    ├── StoreFull                      … answers, and has no memory left to take anything in
     ├── InputError                     refused at submission, nothing was enqueued
     │   ├── InvalidFeatures
     │   ├── InvalidMessage
-    │   └── PayloadTooLarge
+    │   ├── PayloadTooLarge
+    │   └── QueueFull                  try again after `retry_after_seconds`
     ├── JobError                       about one job
     │   ├── JobNotFound
     │   ├── JobNotFinished             (also a TimeoutError)
@@ -17,15 +19,28 @@
     │   └── JobFailed                  the worker gave up; subclasses say why
     │       ├── JobTimeLimit
     │       ├── JobAbandoned           too many attempts died with their worker
+    │       ├── PayloadUnavailable     its features were not where they should have been
     │       └── InternalError          unforeseen; details are in the worker's log
+    ├── LetterError                    about one dead letter
+    │   ├── LetterNotFound
+    │   └── LetterNotReplayable
     └── ModelError                     about one model or its artifacts
         ├── ModelNotConfigured
         ├── UnknownModel
         ├── ModelNotAvailable          no model yet: training and calibration must come first
+        │   └── NothingPublished       … into the bucket or registry
         ├── ModelInvalid               artifacts are there and cannot be used
         │   ├── UnsafeArtifact         they name code that loading would run
         │   ├── IncompleteArtifact     truncated, or changing while being read
-        │   └── InvalidCalibration
+        │   ├── InvalidCalibration
+        │   ├── InvalidManifest        what lists the files of a version cannot be read
+        │   └── ArtifactMismatch       not the bytes that were published
+        ├── SourceError                the bucket or registry cannot be used; what serves keeps serving
+        │   ├── SourceUnreachable      no answer in time
+        │   ├── SourceDenied           credentials are missing or not accepted
+        │   ├── SourceClockSkew        this machine's clock is too far off
+        │   └── SourceNotFound         the bucket is not there
+        ├── VersionTaken               published before, with other content
         ├── StaleCalibration           the calibration is older than the model
         └── ReloadFailed
 
@@ -106,6 +121,13 @@ class ServiceUnreachable(UqueueError):
     code = "unreachable"
 
 
+class StoreFull(UqueueError):
+    """{service} at {url} is at its memory limit and takes nothing in. Try again when results have lapsed, or raise the
+    limit (maxmemory)."""
+
+    code = "store_full"
+
+
 class InputError(UqueueError):
     """The request was refused before anything was enqueued: {reason}."""
 
@@ -126,9 +148,16 @@ class InvalidMessage(InputError):
 
 class PayloadTooLarge(InputError):
     """The job would travel as {size_bytes} bytes; UQUEUE_MAX_INLINE_BYTES allows {limit_bytes}. Split the rows into
-    several jobs."""
+    several jobs, or set UQUEUE_PAYLOAD_DIR to a folder that clients and workers share."""
 
     code = "payload_too_large"
+
+
+class QueueFull(InputError):
+    """The queue {queue} is full: UQUEUE_QUEUE_LIMIT is {limit}. {accepted} of {asked} jobs were accepted. Try again in
+    {retry_after_seconds} s."""
+
+    code = "queue_full"
 
 
 class JobError(UqueueError):
@@ -191,10 +220,35 @@ class JobAbandoned(JobFailed):
     code = "job_abandoned"
 
 
+class PayloadUnavailable(JobFailed):
+    """The features of the job were to be read from the payload folder: {reason}. Check UQUEUE_PAYLOAD_DIR on both
+    sides, and submit the job again."""
+
+    code = "payload_unavailable"
+
+
 class InternalError(JobFailed):
     """The worker met an unforeseen problem. Its log has the details under reference {reference}."""
 
     code = "internal"
+
+
+class LetterError(UqueueError):
+    """Dead letter {number}: {reason}."""
+
+    code = "letter"
+
+
+class LetterNotFound(LetterError):
+    """There is no dead letter {number}, and no job of this id has one. `uqueue dead list` shows those there are."""
+
+    code = "letter_not_found"
+
+
+class LetterNotReplayable(LetterError):
+    """Dead letter {number} cannot be replayed: {reason}."""
+
+    code = "letter_not_replayable"
 
 
 class ModelError(UqueueError):
@@ -204,7 +258,8 @@ class ModelError(UqueueError):
 
 
 class ModelNotConfigured(ModelError):
-    """No model source is configured. Set UQUEUE_WORKSPACE_ROOT to the folder that holds models/ and state/."""
+    """No model source is configured. Set UQUEUE_WORKSPACE_ROOT to the folder that holds models/ and state/, or
+    UQUEUE_ARTIFACT_SOURCE."""
 
     code = "model_not_configured"
 
@@ -219,6 +274,13 @@ class ModelNotAvailable(ModelError):
     """Model {model}: {missing} is missing. A training and calibration run must come first."""
 
     code = "model_not_available"
+
+
+class NothingPublished(ModelNotAvailable):
+    """Model {model}: {missing} is missing. Publish a trained and calibrated pair there (`uqueue publish`), or correct
+    UQUEUE_ARTIFACT_SOURCE."""
+
+    code = "nothing_published"
 
 
 class ModelInvalid(ModelError):
@@ -243,6 +305,56 @@ class InvalidCalibration(ModelInvalid):
     """{file}: {field} {reason}."""
 
     code = "invalid_calibration"
+
+
+class InvalidManifest(ModelInvalid):
+    """{file}: it is not a manifest of a published pair: {reason}. Publish the pair again with `uqueue publish`."""
+
+    code = "invalid_manifest"
+
+
+class ArtifactMismatch(ModelInvalid):
+    """{file}: its {what} is {found}, published was {expected}. It was changed or damaged since; publish the pair
+    again."""
+
+    code = "artifact_mismatch"
+
+
+class SourceError(ModelError):
+    """{source} cannot be used: {reason}."""
+
+    code = "source"
+
+
+class SourceUnreachable(SourceError):
+    """{source} does not answer: {reason}. Check {check} and the network; it is tried again."""
+
+    code = "source_unreachable"
+
+
+class SourceDenied(SourceError):
+    """{source} refuses access: {reason}. Check {check}."""
+
+    code = "source_denied"
+
+
+class SourceClockSkew(SourceError):
+    """{source} refuses requests because this machine's clock differs from its own: {reason}. Set the clock of this
+    machine (NTP)."""
+
+    code = "source_clock_skew"
+
+
+class SourceNotFound(SourceError):
+    """{source} is not there: {reason}. Check {check}."""
+
+    code = "source_not_found"
+
+
+class VersionTaken(ModelError):
+    """{source} has a version {version} already, with other content ({content}). Publish under another --version."""
+
+    code = "version_taken"
 
 
 class StaleCalibration(ModelError):

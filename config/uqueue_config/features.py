@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import struct
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from uqueue_config.errors import InvalidFeatures
 
 _EXPECTED = "expected a table of numbers (rows, columns)"
 _SHOWN_CHARACTERS = 40
+_FEW_ROWS = 16
 
 
 def validate_features(features: Any, *, columns: int | None, max_rows: int) -> NDArray[np.float32]:
@@ -28,6 +30,8 @@ def validate_features(features: Any, *, columns: int | None, max_rows: int) -> N
     is: wrong shape or size, anything that is not a real number (None, text, bool, complex, dates, objects), and values
     that are not finite as float64 or as float32.
     """
+    if type(features) is list and (quick := _from_few_rows(features, max_rows, columns)) is not None:
+        return quick
     if _is_row(features) and not 1 <= len(features) <= max_rows:
         raise InvalidFeatures(reason=f"expected 1 to {max_rows} rows, got {len(features) or 'none'}")
     wide = _from_array(features) if _is_array(features) else _from_rows(features)
@@ -39,6 +43,23 @@ def validate_features(features: Any, *, columns: int | None, max_rows: int) -> N
     if width < 1:
         raise InvalidFeatures(reason="expected at least 1 column, got none")
     return _to_float32(wide)
+
+
+def _from_few_rows(rows: list[Any], max_rows: int, columns: int | None) -> NDArray[np.float32] | None:
+    """Return the usual small job, a good list of a few lists, in a fraction of the time; None for all else."""
+    if not 1 <= len(rows) <= min(_FEW_ROWS, max_rows) or not all(type(row) is list for row in rows):
+        return None
+    width = len(rows[0])
+    cells = rows[0] if len(rows) == 1 else list(chain.from_iterable(rows))
+    if width == 0 or (columns or width) != width or any(len(row) != width for row in rows):
+        return None
+    if not {float, int}.issuperset(map(type, cells)):
+        return None
+    try:
+        packed = struct.pack(f"<{len(cells)}f", *cells)  # OverflowError where float32 cannot hold a cell
+    except (OverflowError, struct.error):
+        return None
+    return np.frombuffer(packed, "<f4").reshape(-1, width).astype(np.float32) if math.isfinite(sum(cells)) else None
 
 
 def _is_array(value: Any) -> bool:

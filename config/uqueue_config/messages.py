@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
 
 from uqueue_config.arrays import Encoding, decode_array, encode_array
 from uqueue_config.errors import InvalidFeatures, InvalidMessage
 from uqueue_config.names import DEFAULT_MODEL
+from uqueue_config.payload import PayloadFolder, PayloadTable, Reference
 
 #: Features of more rows than this travel as base64; it is 4 times smaller and 30 times faster than JSON numbers.
 MAX_LIST_ROWS = 100
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 MAX_SEED = 2**63 - 1
+#: An acknowledgement that nobody renews lapses after this time.
+LAPSE_SECONDS = 10
 
 
 class PredictRequest(BaseModel):
     """The keyword arguments of `uqueue.predict`.
 
-    `features` is rows x columns, as nested lists or as base64 of little-endian float32; the answer's arrays come back
-    in the same encoding. Any program may send it: `send_task("uqueue.predict", kwargs={"features": [[...], ...]})`.
+    `features` is rows x columns, as nested lists, as base64 of little-endian float32, or as a reference to a payload;
+    the answer's arrays come back as nested lists in the first case, as base64 in the others. Any program may send it:
+    `send_task("uqueue.predict", kwargs={"features": [[...], ...]})`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
@@ -58,33 +62,50 @@ class PredictRequest(BaseModel):
     def encoding(self) -> Encoding:
         return "base64" if isinstance(self.features, dict) else "lists"
 
-    def raw_features(self) -> Any:
-        """Return the features undecoded but for base64: a float32 array or nested lists, neither checked yet."""
+    def by_reference(self, reference: Reference) -> Self:
+        """Return the same request with its features in a payload."""
+        return self.model_copy(update={"features": reference.message()})
+
+    def raw_features(self, payloads: PayloadFolder | None = None) -> Any:
+        """Return the features as they came: nested lists, a float32 array, or what reads `payloads` when it is used as
+        one. None is checked yet.
+        """
         if isinstance(self.features, list):
             return self.features
         try:
+            if "ref" in self.features:
+                return PayloadTable(payloads, Reference.parse(self.features))
             return decode_array(self.features, "<f4")
         except ValueError as error:
             raise InvalidFeatures(reason=str(error)) from None
 
-    def to_kwargs(self) -> dict[str, Any]:
-        return {
+    def to_json(self) -> str:
+        """Return the keyword arguments as JSON, always with the same members in the same order."""
+        kwargs = {
             "schema": self.message_schema,
             "model": self.model,
             "features": self.features,
             "seed": self.seed,
             "target_dim": self.target_dim,
         }
+        return to_json(kwargs).decode()
+
+    def digest(self) -> str:
+        """Return what tells two requests apart; see `digest`."""
+        return digest(self.to_json())
 
 
-def digest(kwargs: Mapping[str, Any]) -> str:
-    """Return what tells two requests apart: the first 128 bits of the sha256 of their canonical JSON."""
-    canonical = json.dumps(kwargs, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+def digest(request_json: str) -> str:
+    """Return what tells two requests apart: the first 128 bits of the sha256 of their JSON."""
+    return hashlib.sha256(request_json.encode()).hexdigest()[:32]
 
 
 class Acknowledgement(BaseModel):
-    """One process saying which model it serves. `state` is ready, or why it is not (see docs/concepts.md)."""
+    """One process saying which model it serves. `state` is ready, or why it is not (see docs/concepts.md).
+
+    busy_since  when it began what it computes now (seconds since the epoch), None while it waits
+    pool_pid    the process that keeps it in a pool, None where it is alone
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -99,6 +120,8 @@ class Acknowledgement(BaseModel):
     stochastic: bool | None = None
     loaded_at: float | None = None
     jobs_done: int = 0
+    busy_since: float | None = None
+    pool_pid: int | None = None
     artifacts_missing: bool = False
     reason: str | None = None
 

@@ -64,7 +64,7 @@ def result_key(job_id: str) -> str:
     return f"celery-task-meta-{job_id}"
 
 
-#: Messages that no worker could take for a job, newest first, each as JSON with the reason (a list).
+#: The numbers of dead letters, newest first (a list); each letter is a hash of its own.
 DEAD_KEY = "dead"
 
 #: The names of all models that some process serves or served (a set).
@@ -79,6 +79,21 @@ def wanted_key(model: str) -> str:
 def candidate_key(model: str) -> str:
     """The last version that was looked at and not taken over (a hash: version, reason)."""
     return f"uqueue:candidate:{model}"
+
+
+def lane_of(process: str) -> str:
+    """The name under which a process's lane begins jobs: its tasks, which run beside it, are not mistaken for it.
+
+    `host/random:pid` becomes `host/random.lane:pid`; both live as long as the process acknowledges.
+    """
+    rest, _, pid = process.rpartition(":")
+    return f"{rest}.lane:{pid}"
+
+
+def process_of(worker: str) -> str:
+    """The process that `lane_of` named, or the process itself."""
+    rest, _, pid = worker.rpartition(":")
+    return f"{rest.removesuffix('.lane')}:{pid}"
 
 
 def serving_key(model: str, process: str = "") -> str:

@@ -12,11 +12,14 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from uqueue_config.errors import SettingsError
+from uqueue_config.sources import MLflowSource, parse_source
+from uqueue_config.tls import with_checks
 
 PREFIX = "UQUEUE_"
 
@@ -49,7 +52,7 @@ def _numbers(value: Any) -> Any:
 def _redis_url(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().startswith(("redis://", "rediss://")):
         raise ValueError("expected a redis:// or rediss:// URL")
-    return value
+    return SecretStr(with_checks(value.get_secret_value()))
 
 
 def _above_zero(value: tuple[float, ...]) -> tuple[float, ...]:
@@ -58,6 +61,29 @@ def _above_zero(value: tuple[float, ...]) -> tuple[float, ...]:
     return value
 
 
+def _absolute(value: Path) -> Path:
+    if not value.is_absolute():
+        raise ValueError("expected an absolute path")
+    return value
+
+
+def _source(value: str) -> str:
+    source = parse_source(value)
+    if isinstance(source, MLflowSource) and source.kind == "none":
+        raise ValueError("expected models:/name@alias, models:/name/Stage or models:/name/3")
+    return value
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected an http:// or https:// URL")
+    if "@" in parts.netloc:
+        raise ValueError("expected a URL without user name and password")
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
 PerTarget = Annotated[tuple[float, ...], NoDecode, BeforeValidator(_numbers)]
@@ -77,6 +103,29 @@ class Settings(BaseSettings):
     workspace_root: Path | None = Field(
         None, description="Folder with models/<model>/model.h5 and state/<model>/mccp_state.pkl, as the MLO writes it."
     )
+    artifact_source: Annotated[str, AfterValidator(_source)] | None = Field(
+        None,
+        description="Where models come from: a folder like UQUEUE_WORKSPACE_ROOT, which it goes before; "
+        "s3://bucket/prefix, with ?version=@alias or ?version=name unless the latest is wanted; or models:/name@alias, "
+        "models:/name/Stage or models:/name/3 in an MLflow registry.",
+    )
+    s3_endpoint_url: HttpUrl | None = Field(
+        None, description="Address of an S3-compatible store such as MinIO; Amazon's unless set."
+    )
+    s3_region: str | None = Field(None, description="Region of the bucket; as AWS tools find it unless set.")
+    s3_access_key_id: str | None = Field(
+        None, description="Access key for S3; without it credentials are looked for where AWS tools do."
+    )
+    s3_secret_access_key: SecretStr | None = Field(None, description="Secret key for S3.")
+    mlflow_tracking_url: HttpUrl | None = Field(
+        None, description="Address of the MLflow server; its credentials are MLflow's own variables."
+    )
+    cache_max_bytes: int = Field(
+        4 * 1024**3,
+        ge=1024,
+        description="Size above which workers drop artifacts from UQUEUE_CACHE_DIR, the longest unused first and never "
+        "those being served.",
+    )
     cache_dir: Path | None = Field(
         None,
         description="Where workers keep the last good artifacts; a per-user folder in the temporary folder unless set.",
@@ -89,7 +138,9 @@ class Settings(BaseSettings):
         description="What computes the passes; auto takes the first that can: fused (compiled), NumPy, TensorFlow.",
     )
     lane: Literal["on", "off"] = Field(
-        "off", description="off: each job is a Celery task. on: worker processes claim and answer many jobs at a time."
+        "on",
+        description="on: worker processes claim and answer many jobs at a time. off: each job is a Celery task, as it "
+        "always is where UQUEUE_RESULT_URL names another Redis than the broker.",
     )
     stale_calibration: Literal["warn", "refuse"] = Field(
         "warn",
@@ -104,7 +155,20 @@ class Settings(BaseSettings):
     poll_seconds: Duration = Field(timedelta(seconds=10), description="How often beat looks for new artifacts.")
     max_rows: int = Field(100_000, ge=1, description="Most rows one job may have.")
     max_inline_bytes: int = Field(
-        4 * 1024 * 1024, ge=1024, description="Largest message a job may travel in; larger ones are refused."
+        4 * 1024 * 1024,
+        ge=1024,
+        description="Largest message a job may travel in; larger ones are refused, unless UQUEUE_PAYLOAD_DIR is set.",
+    )
+    payload_dir: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+        None,
+        description="Folder that clients and workers share; the features of a job that is too large for a message "
+        "travel through it.",
+    )
+    max_payload_bytes: int = Field(
+        256 * 1024 * 1024, ge=1024, description="Largest table of features that may travel through UQUEUE_PAYLOAD_DIR."
+    )
+    queue_limit: int = Field(
+        200_000, ge=1, description="Most jobs that may wait in the queue; further ones are refused with QueueFull."
     )
     result_ttl_seconds: Duration = Field(timedelta(days=1), description="How long a result can be read.")
     record_ttl_seconds: Duration = Field(
@@ -154,6 +218,10 @@ class Settings(BaseSettings):
             raise ValueError("record_ttl_seconds: expected at least result_ttl_seconds")
         if (self.flower_user is None) != (self.flower_password is None):
             raise ValueError("flower_user and flower_password: set both or neither")
+        if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
+            raise ValueError("s3_access_key_id and s3_secret_access_key: set both or neither")
+        if (self.artifact_source or "").startswith("models:/") and self.mlflow_tracking_url is None:
+            raise ValueError("artifact_source names an MLflow registry: set mlflow_tracking_url")
         return self
 
     @classmethod
@@ -185,6 +253,15 @@ class Settings(BaseSettings):
     def result_store(self) -> str:
         """The URL of the Redis that holds records and results, with its password."""
         return self.result_url.get_secret_value() if self.result_url else self.broker
+
+    @property
+    def queue_is_with_records(self) -> bool:
+        """Whether the queues are in the same Redis as the records, so that one script can change both."""
+        return self.broker == self.result_store
+
+    @property
+    def lane_is_on(self) -> bool:
+        return self.lane == "on" and self.queue_is_with_records
 
     def environment(self) -> dict[str, str]:
         """Return the variables that make a child process load equal settings."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self, cast
 
@@ -12,10 +12,10 @@ import redis.asyncio
 
 from uqueue.client import BATCH, GRACE_SECONDS, LOOK_SECONDS
 from uqueue.status import ModelStatus, ReloadReport, job_status, raw_result, status_from
-from uqueue.submission import Expires, Submission, prepare, prepare_poll, split
+from uqueue.submission import Expires, Submission, prepare, prepare_many, prepare_poll
 from uqueue_config.connections import connect_async, translated
 from uqueue_config.errors import JobNotFound, ServiceUnreachable, UnknownModel
-from uqueue_config.ledger import AsyncLedger, JobRecord, JobStatus, LedgerCommands
+from uqueue_config.ledger import Application, AsyncLedger, JobRecord, JobStatus, LedgerCommands
 from uqueue_config.messages import PollReport
 from uqueue_config.names import DEFAULT_MODEL, MODELS_KEY, candidate_key, result_key, serving_key, wanted_key
 from uqueue_config.prediction import IntervalPrediction
@@ -81,18 +81,13 @@ class AsyncClient:
     ) -> AsyncJob:
         """Enqueue one job and return at once; arguments and errors as `Client.submit`."""
         options = {"seed": seed, "idempotency_key": idempotency_key, "expires": expires, "target_dim": target_dim}
-        return (await self._open([prepare(self.settings, features, model, **options)]))[0]  # type: ignore[arg-type]
+        return (await self._open(prepare(self.settings, features, model, **options)))[0]  # type: ignore[arg-type]
 
     async def submit_many(
         self, list_of_features: Iterable[Any], model: str = DEFAULT_MODEL, *, expires: Expires = None
     ) -> list[AsyncJob]:
-        """Enqueue one job per element, several hundred per round trip; all are checked before the first is sent."""
-        settings = self.settings
-        submissions = [prepare(settings, features, model, expires=expires) for features in list_of_features]
-        jobs: list[AsyncJob] = []
-        for start in range(0, len(submissions), BATCH):
-            jobs += await self._open(submissions[start : start + BATCH])
-        return jobs
+        """Enqueue one job per element, several hundred per round trip; see `Client.submit_many`."""
+        return await self._open(prepare_many(self.settings, list_of_features, model, expires=expires))
 
     def job(self, id: str) -> AsyncJob:
         """Return a handle for a job submitted earlier. Nothing is looked up yet."""
@@ -113,7 +108,7 @@ class AsyncClient:
         """Make a worker look at the artifacts now and wait for every process; see `Client.reload`."""
         deadline = time.monotonic() + timeout
         await self.model(model)
-        job = (await self._open([prepare_poll(model)]))[0]
+        job = (await self._open(prepare_poll(model)))[0]
         poll = PollReport.model_validate(await self._await(job.id, timeout))
         while not (status := await self.model(model)).converged and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
@@ -155,20 +150,24 @@ class AsyncClient:
                     return raw_result(job_id, record, waited_seconds=timeout)
                 await _next_announcement(announcements, left)
 
-    async def _open(self, submissions: list[Submission]) -> list[AsyncJob]:
+    async def _open(self, submission: Submission) -> list[AsyncJob]:
         settings, ledger, commands = self._parts()
-        messages: dict[str, list[str]] = {}
-        if settings.broker != settings.result_store:
-            submissions, messages = split(submissions)
-        async with self._redis():
-            opened = await ledger.run_many(commands.open(one.job_id, one.application) for one in submissions)
-        jobs = [AsyncJob(one.check(verdict), self) for one, verdict in zip(submissions, opened, strict=True)]
-        if messages:
-            with translated(settings.broker):
-                async with connect_async(settings.broker) as broker:
-                    for queue, texts in messages.items():
-                        await cast(Any, broker.lpush(queue, *texts))
-        return jobs
+        applications = submission.applications
+        if submission.tables:
+            await asyncio.to_thread(submission.store_payloads, settings)
+        for first in range(0, len(applications), BATCH):
+            async with self._redis():
+                opened = await ledger.run(submission.command(commands, settings, first, first + BATCH))
+            submission.check(opened, settings, first)
+            if not settings.queue_is_with_records:
+                await self._push(submission.queue, applications[first : first + BATCH])
+        return [AsyncJob(one.job_id, self) for one in applications]
+
+    async def _push(self, queue: str, applications: Sequence[Application]) -> None:
+        broker_url = self.settings.broker
+        with translated(broker_url):
+            async with connect_async(broker_url) as broker:
+                await cast(Any, broker.lpush(queue, *(one.message for one in applications)))
 
     async def _model_names(self) -> list[str]:
         async with self._redis() as connection:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any, Self, cast
 
 import redis
 
-from uqueue.status import ModelStatus, ReloadReport, job_status, raw_result, status_from
-from uqueue.submission import Expires, Submission, prepare, prepare_poll, split
+from uqueue.announcements import Listeners
+from uqueue.dead import DeadLetters
+from uqueue.status import ModelStatus, ReloadReport, announced_result, job_status, raw_result, status_from
+from uqueue.submission import Expires, Submission, prepare, prepare_many, prepare_poll
 from uqueue_config.connections import connect, translated
 from uqueue_config.errors import JobNotFound, ServiceUnreachable, UnknownModel
-from uqueue_config.ledger import JobRecord, JobStatus, Ledger, LedgerCommands
+from uqueue_config.ledger import Application, JobRecord, JobStatus, Ledger, LedgerCommands
 from uqueue_config.messages import PollReport
 from uqueue_config.names import DEFAULT_MODEL, MODELS_KEY, candidate_key, result_key, serving_key, wanted_key
 from uqueue_config.prediction import IntervalPrediction
@@ -60,7 +61,7 @@ class Client:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._given_settings = settings
-        self._loaded: tuple[Settings, Ledger, LedgerCommands] | None = None
+        self._loaded: tuple[Settings, Ledger, LedgerCommands, Listeners] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -71,6 +72,7 @@ class Client:
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""
         if self._loaded is not None:
+            self._loaded[3].close()
             self._loaded[1].connection.close()
             self._loaded = None
 
@@ -95,28 +97,31 @@ class Client:
         idempotency_key  the same key and request give the same job; another request raises IdempotencyConflict
         expires          seconds, timedelta or moment after which a job that has not started is dropped
         target_dim       refuse a model that has another number of targets
-        Raises InvalidFeatures, PayloadTooLarge, InputError, IdempotencyConflict, ServiceUnreachable.
+        Raises InvalidFeatures, PayloadTooLarge, InputError, QueueFull, IdempotencyConflict, StoreFull,
+        ServiceUnreachable.
         """
         options = {"seed": seed, "idempotency_key": idempotency_key, "expires": expires, "target_dim": target_dim}
-        return self._open([prepare(self.settings, features, model, **options)])[0]  # type: ignore[arg-type]
+        return self._open(prepare(self.settings, features, model, **options))[0]  # type: ignore[arg-type]
 
     def submit_many(
         self, list_of_features: Iterable[Any], model: str = DEFAULT_MODEL, *, expires: Expires = None
     ) -> list[Job]:
         """Enqueue one job per element, several hundred per round trip.
 
-        All elements are checked before the first is sent, so a refusal means that none was.
+        All elements are checked before the first is sent. Raises as `submit` does; QueueFull says how many were
+        accepted before the queue was full.
         """
-        settings = self.settings
-        submissions = iter([prepare(settings, features, model, expires=expires) for features in list_of_features])
-        jobs: list[Job] = []
-        while batch := list(islice(submissions, BATCH)):
-            jobs += self._open(batch)
-        return jobs
+        return self._open(prepare_many(self.settings, list_of_features, model, expires=expires))
 
     def job(self, id: str) -> Job:
         """Return a handle for a job submitted earlier, by whomever. Nothing is looked up yet."""
         return Job(id, self)
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The messages that no worker could answer: list, look at, replay, drop. Nothing is looked up yet."""
+        settings, ledger, commands, _ = self._parts()
+        return DeadLetters(settings, ledger, commands)
 
     def models(self) -> list[ModelStatus]:
         """Return every model known to the service, with who serves which version."""
@@ -137,7 +142,7 @@ class Client:
         """
         deadline = time.monotonic() + timeout
         self.model(model)
-        job = self._open([prepare_poll(model)])[0]
+        job = self._open(prepare_poll(model))[0]
         poll = PollReport.model_validate(self._await(job.id, timeout))
         while not (status := self.model(model)).converged and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -146,12 +151,12 @@ class Client:
     # --- what Job calls ---
 
     def _read(self, job_id: str, *, with_result: bool) -> JobRecord | None:
-        _, ledger, commands = self._parts()
+        _, ledger, commands, _ = self._parts()
         with self._redis():
             return ledger.run(commands.read(job_id, with_result=with_result))
 
     def _cancel(self, job_id: str) -> JobStatus:
-        _, ledger, commands = self._parts()
+        _, ledger, commands, _ = self._parts()
         with self._redis():
             if ledger.run(commands.cancel(job_id)) is None:
                 raise JobNotFound(job_id=job_id)
@@ -170,28 +175,34 @@ class Client:
                 time.sleep(0.2)
 
     def _await_connected(self, job_id: str, timeout: float | None, deadline: float | None) -> Mapping[str, Any]:
-        with self._redis() as connection, _pubsub(connection) as announcements:
-            announcements.subscribe(result_key(job_id))
+        listeners = self._parts()[3]
+        with self._redis(), listeners.listening(result_key(job_id)) as announcements:
             while True:
                 record = self._read(job_id, with_result=True)
                 left = LOOK_SECONDS if deadline is None else min(LOOK_SECONDS, deadline - time.monotonic())
                 if record is None or record.state.terminal or left <= 0:
                     return raw_result(job_id, record, waited_seconds=timeout)
-                _next_announcement(announcements, left)
+                result = announced_result(announcements.next(left))
+                if result is not None:
+                    return result
 
-    def _open(self, submissions: list[Submission]) -> list[Job]:
-        settings, ledger, commands = self._parts()
-        messages: dict[str, list[str]] = {}
-        if settings.broker != settings.result_store:
-            submissions, messages = split(submissions)
-        with self._redis():
-            opened = ledger.run_many(commands.open(one.job_id, one.application) for one in submissions)
-        jobs = [Job(one.check(verdict), self) for one, verdict in zip(submissions, opened, strict=True)]
-        if messages:
-            with translated(settings.broker), connect(settings.broker) as broker:
-                for queue, texts in messages.items():
-                    broker.lpush(queue, *texts)
-        return jobs
+    def _open(self, submission: Submission) -> list[Job]:
+        settings, ledger, commands, _ = self._parts()
+        applications = submission.applications
+        submission.store_payloads(settings)
+        for first in range(0, len(applications), BATCH):
+            with self._redis():
+                opened = ledger.run(submission.command(commands, settings, first, first + BATCH))
+            submission.check(opened, settings, first)
+            if not settings.queue_is_with_records:
+                self._push(submission.queue, applications[first : first + BATCH])
+        return [Job(one.job_id, self) for one in applications]
+
+    def _push(self, queue: str, applications: Sequence[Application]) -> None:
+        """Send messages whose records were written before; after a crash in between the sweeper does it."""
+        broker_url = self.settings.broker
+        with translated(broker_url), connect(broker_url) as broker:
+            broker.lpush(queue, *(one.message for one in applications))
 
     def _model_names(self) -> list[str]:
         with self._redis() as connection:
@@ -209,25 +220,14 @@ class Client:
 
     @contextmanager
     def _redis(self) -> Iterator[redis.Redis]:
-        settings, ledger, _ = self._parts()
+        settings, ledger, _, _ = self._parts()
         with translated(settings.result_store):
             yield ledger.connection
 
-    def _parts(self) -> tuple[Settings, Ledger, LedgerCommands]:
+    def _parts(self) -> tuple[Settings, Ledger, LedgerCommands, Listeners]:
         if self._loaded is None:
             settings = self._given_settings or Settings.load()
             commands = LedgerCommands(settings.result_ttl_seconds, settings.record_ttl_seconds)
-            self._loaded = settings, Ledger(connect(settings.result_store)), commands
+            ledger = Ledger(connect(settings.result_store))
+            self._loaded = settings, ledger, commands, Listeners(ledger.connection)
         return self._loaded
-
-
-def _pubsub(connection: redis.Redis) -> Any:
-    return connection.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
-
-
-def _next_announcement(announcements: Any, seconds: float) -> None:
-    """Wait for one message; the confirmation of the subscription, which reads as None at once, is not one."""
-    deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        if announcements.get_message(timeout=left) is not None:
-            return

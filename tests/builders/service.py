@@ -50,6 +50,16 @@ class RunningService:
             self.wait_for_worker(worker)
         return worker
 
+    def worker_processes(self, name: str = "worker") -> list[psutil.Process]:
+        """Return a worker's main process and then its children."""
+        main = psutil.Process(self.services[name].pid)
+        return [main, *sorted(main.children(), key=lambda process: process.pid)]
+
+    def kill_worker(self, name: str = "worker") -> None:
+        """End a worker and its children at once."""
+        for process in self.worker_processes(name):
+            process.kill()
+
     def wait_for_worker(self, worker: Service, seconds: float = START_SECONDS) -> None:
         """Wait until every process of a worker acknowledged; AssertionError with the end of all logs if they do not."""
         found = wait_for_worker(self.client, worker, self.concurrency, seconds)

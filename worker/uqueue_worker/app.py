@@ -9,13 +9,20 @@ import sys
 from typing import Any
 
 from celery import Celery
-from celery.signals import celeryd_after_setup, setup_logging, worker_process_init, worker_process_shutdown
+from celery.signals import (
+    celeryd_after_setup,
+    setup_logging,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+)
 
 from uqueue_config.errors import SettingsError
 from uqueue_config.settings import Settings
 from uqueue_worker import process
-from uqueue_worker.configuration import celery_configuration
+from uqueue_worker.configuration import BACKEND, BACKEND_SCHEME, celery_configuration
 from uqueue_worker.logs import configure_logging
+from uqueue_worker.warden import Table, Warden
 
 
 def _configuration() -> dict[str, Any]:
@@ -26,7 +33,10 @@ def _configuration() -> dict[str, Any]:
         raise SystemExit(2) from None
 
 
-app = Celery("uqueue", include=["uqueue_worker.tasks"], set_as_current=False)
+app = Celery(
+    "uqueue", include=["uqueue_worker.tasks"], set_as_current=False, amqp="uqueue_worker.transport:GuardedAMQP"
+)
+app.loader.override_backends = {BACKEND_SCHEME: BACKEND}
 app.add_defaults(_configuration)
 
 
@@ -39,6 +49,15 @@ def _log_as_configured(**_: object) -> None:
 def _note_who_reports(sender: str, instance: Any, **_: object) -> None:
     """Runs in the parent before it forks: jobs are reported to Flower where the worker was started with -E."""
     process.flower_hostname = sender if instance.task_events else None
+    process.table = Table()
+
+
+@worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
+def _watch_over_processes(sender: Any, **_: object) -> None:
+    """Runs in the parent; a pool without processes of its own has nobody to end."""
+    pool: Any = getattr(sender.controller.pool, "_pool", None)
+    if process.table is not None and hasattr(pool, "_pool"):
+        Warden(Settings.load(), process.table, lambda: {child.pid for child in pool._pool}).start()
 
 
 @worker_process_init.connect(weak=False)  # type: ignore[untyped-decorator]

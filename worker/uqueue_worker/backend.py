@@ -44,7 +44,7 @@ class LedgerBackend(RedisBackend):  # type: ignore[misc]
 
     def _commit(self, task_id: str, outcome: Outcome) -> None:
         commands = LedgerCommands(self._settings.result_ttl_seconds, self._settings.record_ttl_seconds)
-        command = commands.commit(task_id, outcome)
+        command = commands.commit([(task_id, outcome)])
         give_up = time.monotonic() + COMMIT_PATIENCE_SECONDS
         while True:
             try:

@@ -10,7 +10,12 @@ from kombu import Queue as KombuQueue
 from uqueue_config.names import CELERY_DEFAULT_QUEUE, DEFAULT_MODEL, Queue, Task
 from uqueue_config.settings import Settings
 
+#: How the result backend's URL begins; Celery reads the rest as an ordinary URL.
+BACKEND_SCHEME = "ledger"
 BACKEND = "uqueue_worker.backend:LedgerBackend"
+#: Celery compares beat's clock with the worker's here: a worker whose clock is ahead must not drop every poll, and what
+#: piles up while no worker runs must end some time.
+POLL_EXPIRES_SECONDS = 86_400.0
 
 
 def celery_configuration(settings: Settings) -> dict[str, Any]:
@@ -26,7 +31,7 @@ def celery_configuration(settings: Settings) -> dict[str, Any]:
     }
     return {
         "broker_url": settings.broker,
-        "result_backend": f"{BACKEND}+{settings.result_store}",
+        "result_backend": f"{BACKEND_SCHEME}+{settings.result_store}",
         "broker_transport_options": transport,
         "result_backend_transport_options": transport,
         "result_expires": settings.result_ttl_seconds,
@@ -35,9 +40,14 @@ def celery_configuration(settings: Settings) -> dict[str, Any]:
         "result_serializer": "json",
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        # A Redis that answers with an error, as with a full disk, is waited for like one that does not answer.
+        "broker_channel_error_retry": True,
         "task_queues": [KombuQueue(name, Exchange(name), routing_key=name) for name in _consumed(settings)],
         "task_default_queue": Queue.CONTROL.value,
-        "task_routes": {Task.POLL_ARTIFACTS.value: {"queue": Queue.CONTROL.value}},
+        "task_routes": {
+            Task.PREDICT.value: {"queue": Queue.PREDICTIONS.value},
+            Task.POLL_ARTIFACTS.value: {"queue": Queue.CONTROL.value},
+        },
         "task_acks_late": True,
         # Safe together with the ledger, which counts attempts: a job that kills its worker is given up.
         "task_reject_on_worker_lost": True,
@@ -60,7 +70,7 @@ def celery_configuration(settings: Settings) -> dict[str, Any]:
                 "task": Task.POLL_ARTIFACTS.value,
                 "schedule": settings.poll_seconds,
                 "kwargs": {"model": DEFAULT_MODEL},
-                "options": {"expires": settings.poll_seconds.total_seconds(), "ignore_result": True},
+                "options": {"expires": POLL_EXPIRES_SECONDS, "ignore_result": True},
             }
         },
         "beat_max_loop_interval": max(0.05, min(5.0, settings.poll_seconds.total_seconds())),
@@ -70,5 +80,5 @@ def celery_configuration(settings: Settings) -> dict[str, Any]:
 
 def _consumed(settings: Settings) -> list[str]:
     """Return the queues that Celery itself takes messages from; the lane takes those of the predictions queue."""
-    mine = [queue.value for queue in Queue if settings.lane == "off" or queue is not Queue.PREDICTIONS]
+    mine = [queue.value for queue in Queue if not settings.lane_is_on or queue is not Queue.PREDICTIONS]
     return [*mine, CELERY_DEFAULT_QUEUE]

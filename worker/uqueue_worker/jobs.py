@@ -10,11 +10,21 @@ from typing import Any
 
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
+from pydantic_core import to_json
+from redis.exceptions import RedisError
 
-from uqueue_config.errors import InternalError, JobAbandoned, JobCancelled, JobTimeLimit, UqueueError
-from uqueue_config.ledger import Attempt, Ledger, LedgerCommands
+from uqueue_config.errors import (
+    InternalError,
+    InvalidMessage,
+    JobAbandoned,
+    JobCancelled,
+    JobTimeLimit,
+    UqueueError,
+)
+from uqueue_config.ledger import Attempt, Command, Ledger, LedgerCommands
 from uqueue_config.messages import PredictRequest
-from uqueue_config.names import DEFAULT_MODEL, JobState, serving_key
+from uqueue_config.names import DEFAULT_MODEL, JobState, Queue, process_of, serving_key
+from uqueue_config.payload import PayloadFolder
 from uqueue_config.seeds import seed_from_job_id
 from uqueue_config.settings import Settings
 from uqueue_worker.models import IntervalModel
@@ -22,6 +32,8 @@ from uqueue_worker.units import in_target_units
 
 #: Progress is written, and a wish to cancel noticed, at most this often.
 CHECKPOINT_SECONDS = 0.1
+#: How long a job waits before it asks an unreachable Redis again.
+RETRY_SECONDS = 0.5
 _log = structlog.get_logger("uqueue.jobs")
 
 
@@ -37,6 +49,7 @@ class JobRunner:
         self._ledger = ledger
         self._commands = LedgerCommands(settings.result_ttl_seconds, settings.record_ttl_seconds)
         self._worker = worker
+        self._payloads = PayloadFolder.of(settings)
 
     def run(
         self, job_id: str, kwargs: Mapping[str, Any], model_for: Callable[[str, str | None], IntervalModel]
@@ -62,24 +75,39 @@ class JobRunner:
                 raise InternalError(job_id=job_id, reference=reference) from error
 
     def _begin(self, job_id: str, kwargs: Mapping[str, Any]) -> Attempt:
-        limit = self._settings.max_attempts
+        limit, model = self._settings.max_attempts, str(kwargs.get("model", DEFAULT_MODEL))
         command = self._commands.begin(
-            job_id, model=str(kwargs.get("model", DEFAULT_MODEL)), worker=self._worker, max_attempts=limit
+            job_id, model=model, worker=self._worker, max_attempts=limit, digest=_digest(kwargs)
         )
-        attempt = self._ledger.run(command)
+        attempt = self._patiently(command)
         if attempt.holder and self._is_gone(attempt.holder):
-            self._ledger.connection.delete(serving_key(str(kwargs.get("model", DEFAULT_MODEL)), attempt.holder))
-            attempt = self._ledger.run(command)
+            self._ledger.connection.delete(serving_key(model, process_of(attempt.holder)))
+            attempt = self._patiently(command)
+        if attempt.state == "forged":
+            reason = "a job with this id was submitted with another request"
+            self._ledger.run(self._commands.bury(Queue.PREDICTIONS, to_json(kwargs), reason, job_id))
         if attempt.state == "abandoned":
             raise JobAbandoned(job_id=job_id, attempts=limit)
         if attempt.state != JobState.RUNNING:
             raise JobHasEnded(attempt.state)
         return attempt
 
+    def _patiently(self, command: Command[Attempt]) -> Attempt:
+        """Run a command until Redis answers: it may have begun the job, and then nobody else does."""
+        while True:
+            try:
+                return self._ledger.run(command)
+            except RedisError as error:
+                _log.warning("redis_unreachable", reason=str(error))
+                time.sleep(RETRY_SECONDS)
+
     def _is_gone(self, process: str) -> bool:
         """Whether a process of this host has ended; its acknowledgement would hold the job for some seconds more."""
-        host, _, pid = process.partition("+")[0].rpartition(":")
-        return host == self._worker.rpartition(":")[0] and not _exists(int(pid))
+        if process_of(process) == self._worker:
+            return False
+        host, pid = _host_and_pid(process)
+        my_host, my_pid = _host_and_pid(self._worker)
+        return host == my_host and (pid == my_pid or not _exists(pid))
 
     def _answer(
         self,
@@ -92,7 +120,7 @@ class JobRunner:
         request = PredictRequest.read(kwargs)
         model = model_for(request.model, attempt.wanted_version)
         with structlog.contextvars.bound_contextvars(model=request.model, model_version=model.identity.version):
-            features = request.raw_features()
+            features = request.raw_features(self._payloads)
             prediction = model.predict(
                 features,
                 seed=seed_from_job_id(job_id) if request.seed is None else request.seed,
@@ -111,11 +139,27 @@ class JobRunner:
             nonlocal last
             if time.monotonic() - last < CHECKPOINT_SECONDS:
                 return
-            if self._ledger.run(self._commands.progress(job_id, rows_done=rows_done, rows_total=rows_total)):
-                raise JobCancelled(job_id=job_id)
+            try:
+                if self._ledger.run(self._commands.progress(job_id, rows_done=rows_done, rows_total=rows_total)):
+                    raise JobCancelled(job_id=job_id)
+            except RedisError as error:  # no reason to give up what is half computed
+                _log.warning("redis_unreachable", reason=str(error))
             last = time.monotonic()
 
         return checkpoint
+
+
+def _digest(kwargs: Mapping[str, Any]) -> str:
+    """Return the digest of the request, or what no request has."""
+    try:
+        return PredictRequest.read(kwargs).digest()
+    except InvalidMessage:
+        return "invalid"
+
+
+def _host_and_pid(process: str) -> tuple[str, int]:
+    rest, _, pid = process.rpartition(":")
+    return rest.rpartition("/")[0], int(pid)
 
 
 def _exists(pid: int) -> bool:

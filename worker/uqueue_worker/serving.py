@@ -17,13 +17,17 @@ import redis
 import structlog
 from redis.exceptions import RedisError
 
-from uqueue_config.messages import Acknowledgement, PollReport
+from uqueue_config.messages import LAPSE_SECONDS, Acknowledgement, PollReport
 from uqueue_config.names import MODELS_KEY, RELOAD_CHANNEL, candidate_key, serving_key, wanted_key
 from uqueue_worker.models.store import Candidate, ModelStore
 
 HEARTBEAT_SECONDS = 2.0
-#: An acknowledgement that nobody renews lapses after this time.
-LAPSE_SECONDS = 10
+#: In a script, because a Redis at its memory limit would refuse the commands: what serves must not look dead then.
+_ACKNOWLEDGE = """#!lua flags=allow-oom
+redis.call('SADD', KEYS[1], ARGV[1])
+redis.call('SADD', KEYS[2], ARGV[2])
+redis.call('SET', KEYS[3], ARGV[3], 'EX', ARGV[4])
+"""
 _log = structlog.get_logger("uqueue.serving")
 
 
@@ -65,6 +69,8 @@ class Heartbeat:
         *,
         retry_seconds: float,
         jobs_done: Callable[[], int],
+        busy_since: Callable[[], float | None],
+        pool_pid: int | None,
         chores: Callable[[], None],
     ) -> None:
         self._redis = connection
@@ -72,11 +78,15 @@ class Heartbeat:
         self._pointer = Pointer(connection, store)
         self._retry_seconds = retry_seconds
         self._jobs_done = jobs_done
+        self._busy_since = busy_since
+        self._pool_pid = pool_pid
+        self._renew: Any = connection.register_script(_ACKNOWLEDGE)
         self._chores = chores
         self._last_try = 0.0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self.process = f"{socket.gethostname()}:{os.getpid()}"
+        # The middle tells it from another that had the same number before, as in a container that was restarted.
+        self.process = f"{socket.gethostname()}/{os.urandom(3).hex()}:{os.getpid()}"
 
     def start(self) -> None:
         """Load the first model, acknowledge it, and go on in the background."""
@@ -88,12 +98,6 @@ class Heartbeat:
         """Stop following and withdraw the acknowledgement."""
         self._stopping.set()
         self._guarded(self._withdraw)
-
-    def rename(self, process: str) -> None:
-        """Go on under another name; jobs begun under the old one count as those of a dead process."""
-        self._withdraw()
-        self.process = process
-        self.acknowledge()
 
     def acknowledge(self) -> None:
         """Tell Redis what this process serves, for a few seconds."""
@@ -111,14 +115,13 @@ class Heartbeat:
             stochastic=store.model.stochastic if store.model else None,
             loaded_at=store.loaded_at,
             jobs_done=self._jobs_done(),
+            busy_since=self._busy_since(),
+            pool_pid=self._pool_pid,
             artifacts_missing=store.artifacts_missing,
             reason=store.reason,
         )
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.sadd(MODELS_KEY, store.name)
-        pipeline.sadd(serving_key(store.name), self.process)
-        pipeline.set(serving_key(store.name, self.process), statement.model_dump_json(), ex=LAPSE_SECONDS)
-        pipeline.execute()
+        keys = (MODELS_KEY, serving_key(store.name), serving_key(store.name, self.process))
+        self._renew(keys, (store.name, self.process, statement.model_dump_json(), LAPSE_SECONDS))
 
     def _first_look(self) -> None:
         wanted = self._pointer.read()
@@ -151,7 +154,7 @@ class Heartbeat:
         self._pointer.move(only_if_unset=True)
         if not self._stopping.is_set():
             self.acknowledge()
-            self._chores()
+            self._guarded(self._chores)
 
     def _withdraw(self) -> None:
         self._redis.srem(serving_key(self._store.name), self.process)

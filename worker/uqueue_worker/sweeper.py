@@ -13,10 +13,13 @@ import structlog
 from uqueue_config.connections import connect
 from uqueue_config.errors import JobAbandoned
 from uqueue_config.ledger import Ledger, LedgerCommands, Outcome
+from uqueue_config.names import Queue
 from uqueue_config.settings import Settings
 
 #: A job's whereabouts are looked into again after this time.
 GRACE_SECONDS = 5.0
+#: … or after this time, where nobody can look into the queue: every wait that is longer costs a surplus message.
+ELSEWHERE_GRACE_SECONDS = 60.0
 TURN_SECONDS = 2
 MOST_JOBS = 500
 TURN_KEY = "uqueue:sweeping"
@@ -38,13 +41,19 @@ class Sweeper:
     def sweep(self, *, grace_seconds: float = GRACE_SECONDS) -> None:
         """Look once at the jobs nobody has looked at for `grace_seconds`."""
         limit = self._settings.max_attempts
-        here = self._settings.broker == self._settings.result_store
+        here = self._settings.queue_is_with_records
         swept = self._ledger.run(
-            self._commands.sweep(grace_seconds=grace_seconds, most=MOST_JOBS, max_attempts=limit, queue_is_here=here)
+            self._commands.sweep(
+                list(Queue),
+                grace_seconds=grace_seconds if here else ELSEWHERE_GRACE_SECONDS,
+                most=MOST_JOBS,
+                max_attempts=limit,
+                queue_is_here=here,
+            )
         )
         for job_id in swept.abandoned:
             error = JobAbandoned(job_id=job_id, attempts=limit)
-            if self._ledger.run(self._commands.commit(job_id, Outcome.failure(error))):
+            if self._ledger.run(self._commands.commit([(job_id, Outcome.failure(error))])):
                 _log.error("job_abandoned", job_id=job_id, attempts=limit)
         if swept.messages:
             with connect(self._settings.broker) as broker:

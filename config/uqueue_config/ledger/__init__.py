@@ -5,11 +5,13 @@ the first writer, at the key where stock Celery clients look for it. Each step i
 
     commands.py   each step as a value: script, keys, arguments, how to read the answer. No I/O.
     records.py    what the answers look like
+    letters.py    dead letters: what nobody could answer
     runner.py     runs commands on a Redis connection, plain or asyncio, one or many at a time
     *.lua         the steps; `prelude.lua` is put before each
 """
 
 from uqueue_config.ledger.commands import Application, Command, LedgerCommands
+from uqueue_config.ledger.letters import Letter, Letters, Replayed, ReplayVerdict
 from uqueue_config.ledger.records import (
     Attempt,
     Claim,
@@ -20,8 +22,10 @@ from uqueue_config.ledger.records import (
     Outcome,
     Swept,
     Verdict,
+    success_meta,
+    timestamp,
 )
-from uqueue_config.ledger.runner import AsyncLedger, Ledger
+from uqueue_config.ledger.runner import AsyncLedger, Ledger, source
 
 __all__ = [
     "Application",
@@ -34,8 +38,15 @@ __all__ = [
     "JobStatus",
     "Ledger",
     "LedgerCommands",
+    "Letter",
+    "Letters",
     "Opened",
     "Outcome",
+    "ReplayVerdict",
+    "Replayed",
     "Swept",
     "Verdict",
+    "source",
+    "success_meta",
+    "timestamp",
 ]

@@ -1,24 +1,30 @@
 -- Start an attempt. Answers {state, attempt, wanted version}; only state running may compute. State elsewhere comes with
--- the process that is computing instead of the version.
-local wanted = KEYS[3]
-local model, worker, max_attempts = ARGV[4], ARGV[5], tonumber(ARGV[6])
+-- the process that is computing instead of the version; forged means that the job was opened with another request.
+local wanted = KEYS[1]
+look_at(ARGV[3])
+local model, worker, digest, max_attempts = ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
 
 local state = current_state()
 if is_terminal(state) then return { state, 0, '' } end
-if redis.call('HGET', record, 'cancel_requested') then -- asked for while an attempt that died was running
-  revoke('cancelled')
+local fields = redis.call('HMGET', record, 'digest', 'message', 'worker', 'model', 'queue', 'cancel_requested', 'attempts')
+local opened_digest, message, holder, queue = fields[1], fields[2], fields[3], fields[5]
+if opened_digest and digest ~= '' and opened_digest ~= digest then return { 'forged', 0, '' } end
+if fields[6] then -- asked for while an attempt that died was running
+  revoke('cancelled', queue)
   return { 'cancelled', 0, '' }
 end
 if not state then -- sent by a program that does not know the ledger
   redis.call('HSET', record, 'model', model, 'created_at', now_ms)
 end
-if state == 'running' and redis.call('HEXISTS', record, 'message') == 1 then
-  -- A second delivery. The sweeper publishes the job again if that process dies.
-  local holder = redis.call('HGET', record, 'worker')
-  if holder ~= worker and worker_is_alive() then return { 'elsewhere', 0, holder } end
+-- A second delivery. The sweeper publishes the job again if that process dies.
+if state == 'running' and message and holder ~= worker and is_alive(fields[4], holder) then
+  return { 'elsewhere', 0, holder }
 end
-local attempt = redis.call('HINCRBY', record, 'attempts', 1)
+local attempt = tonumber(fields[7] or 0)
+-- Of a process that asks again only the reply was lost.
+if state ~= 'running' or holder ~= worker then attempt = attempt + 1 end
 if attempt > max_attempts then return { 'abandoned', attempt, '' } end
-redis.call('HSET', record, 'state', 'running', 'started_at', now_ms, 'worker', worker)
-redis.call('ZADD', OPEN_JOBS, now_ms, job_id)
+redis.call('HSET', record, 'state', 'running', 'started_at', now_ms, 'worker', worker, 'attempts', attempt)
+redis.call('ZADD', RUNNING, now_ms, job_id)
+if queue then redis.call('ZREM', QUEUED .. queue, job_id) end
 return { 'running', attempt, redis.call('HGET', wanted, 'version') or '' }

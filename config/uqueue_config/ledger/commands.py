@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
+from uqueue_config.ledger.letters import KEPT_BYTES, Letter, Letters, Replayed
 from uqueue_config.ledger.records import Attempt, Claim, JobRecord, Opened, Outcome, Swept
-from uqueue_config.names import DEAD_KEY, JobState, job_key, result_key, wanted_key
+from uqueue_config.names import JobState, wanted_key
 
 T = TypeVar("T")
 Argument = str | int | bytes
@@ -25,21 +26,15 @@ class Command(Generic[T]):
     parse: Callable[[Any], T]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Application:
-    """A job that asks to be accepted. `columns` and `targets`, where given, must be those of the served model.
+    """A job that asks to be accepted. `columns` and `targets`, where given, must be those of the served model."""
 
-    `push` is False where the queue lives in another Redis than the records: then the caller pushes the message.
-    """
-
-    model: str
+    job_id: str
     digest: str
-    queue: str
-    message: str
-    expires_seconds: float | None = None
+    message: str | bytes
     columns: int | None = None
     targets: int | None = None
-    push: bool = True
 
 
 @dataclass(frozen=True)
@@ -49,67 +44,111 @@ class LedgerCommands:
     result_ttl: timedelta
     record_ttl: timedelta
 
-    def open(self, job_id: str, application: Application) -> Command[Opened]:
-        """Accept a job and push its message; nothing happens if the id is known or the shape does not fit."""
-        expires = application.expires_seconds
-        args = (
-            application.digest,
-            application.model,
-            "" if expires is None else math.ceil(expires * 1000),
-            application.message,
-            application.columns or "",
-            application.targets or "",
-            int(application.push),
-        )
-        extra_keys = (application.queue, wanted_key(application.model))
-        return self._command("open", job_id, args, Opened.parse, extra_keys)
+    def open(
+        self,
+        applications: Sequence[Application],
+        *,
+        model: str,
+        queue: str,
+        queue_limit: int,
+        expires_seconds: float | None = None,
+        push: bool = True,
+    ) -> Command[list[Opened]]:
+        """Accept jobs and push their messages. Nothing happens to one whose id is known or whose shape does not fit;
+        where the queue has no room for all of them, none is accepted.
 
-    def begin(self, job_id: str, *, model: str, worker: str, max_attempts: int) -> Command[Attempt]:
-        """Start an attempt, unless the job has ended or was started too often."""
-        return self._command("begin", job_id, (model, worker, max_attempts), Attempt.parse, (wanted_key(model),))
+        `push` is False where the queue lives in another Redis than the records: then the caller pushes the messages.
+        """
+        expires_ms = "" if expires_seconds is None else math.ceil(expires_seconds * 1000)
+        args: list[Argument] = [model, expires_ms, queue_limit, int(push)]
+        for one in applications:
+            args += (one.job_id, one.digest, one.message, one.columns or "", one.targets or "")
+        return self._command("open", args, Opened.parse_all, queue, wanted_key(model))
 
-    def commit(self, job_id: str, outcome: Outcome) -> Command[bool]:
-        """End a job; True if this was the first outcome, which is the one that stays."""
-        args = (outcome.state.value, outcome.celery_meta(job_id), outcome.error_json())
-        return self._command("commit", job_id, args, lambda reply: reply == 1)
+    def begin(self, job_id: str, *, model: str, worker: str, max_attempts: int, digest: str = "") -> Command[Attempt]:
+        """Start an attempt, unless the job has ended, was started too often, or was opened with another request."""
+        return self._command("begin", (job_id, model, worker, digest, max_attempts), Attempt.parse, wanted_key(model))
 
     def claim(
-        self, *, queue: str, model: str, worker: str, most: int, most_bytes: int, max_attempts: int
+        self,
+        *,
+        queue: str,
+        model: str,
+        worker: str,
+        token: str,
+        most: int,
+        most_bytes: int,
+        max_attempts: int,
+        may_retry: bool = True,
+        again: bool = False,
     ) -> Command[Claim]:
-        """Take messages off a queue and start an attempt of each, as `begin` does, until `most_bytes` are taken."""
-        args = (worker, model, most, most_bytes, max_attempts)
-        return self._command("claim", "", args, Claim.parse, (queue, wanted_key(model), DEAD_KEY))
+        """Take messages off a queue and start an attempt of each, until `most` jobs or `most_bytes` are taken.
 
-    def commit_many(self, outcomes: Iterable[tuple[str, str, str, str]]) -> Command[int]:
-        """End jobs: (id, state, Celery record, error JSON or empty) each; answers how many had no outcome before."""
-        args = tuple(part for outcome in outcomes for part in outcome)
-        return self._command("commit_many", "", args, int)
+        may_retry   a job that was started before may be handed out; it then comes alone
+        again       the reply to the claim of this token was lost: answer the same jobs
+        """
+        args = (model, worker, token, int(again), most, most_bytes, max_attempts, int(may_retry))
+        return self._command("claim", args, Claim.parse, queue, wanted_key(model))
+
+    def commit(
+        self, outcomes: Iterable[tuple[str, Outcome]], *, attempts: dict[str, int] | None = None
+    ) -> Command[int]:
+        """End jobs; answers how many had no outcome before. The first outcome of a job is the one that stays.
+
+        `attempts` holds the number of the attempt that an outcome belongs to, where known: a failure does not end a
+        job that another attempt has taken over. A success does, for every attempt gives the same answer.
+        """
+        args: list[Argument] = []
+        for job_id, outcome in outcomes:
+            args += outcome.committable(job_id, (attempts or {}).get(job_id))
+        return self.commit_prepared(args)
+
+    def commit_prepared(self, args: Sequence[Argument]) -> Command[int]:
+        """The same for outcomes that are already what `Outcome.committable` makes of them, one after the other."""
+        return self._command("commit", args, int)
 
     def cancel(self, job_id: str) -> Command[JobState | None]:
         """Ask a job to end; answers the state it was found in, None if unknown."""
-        return self._command("cancel", job_id, (), lambda reply: JobState(reply.decode()) if reply else None)
+        return self._command("cancel", (job_id,), lambda reply: JobState(reply.decode()) if reply else None)
 
     def read(self, job_id: str, *, with_result: bool) -> Command[JobRecord | None]:
         """Read a job's record; None if unknown."""
-        return self._command("read", job_id, (int(with_result),), lambda reply: JobRecord.parse(job_id, reply))
+        args = (job_id, int(with_result), *JobRecord.FIELDS)
+        return self._command("read", args, lambda reply: JobRecord.parse(job_id, reply))
 
     def progress(self, job_id: str, *, rows_done: int, rows_total: int) -> Command[bool]:
         """Note progress of a running job; True if it should stop."""
-        return self._command("progress", job_id, (rows_done, rows_total), lambda reply: reply == 1)
+        return self._command("progress", (job_id, rows_done, rows_total), lambda reply: reply == 1)
 
-    def sweep(self, *, grace_seconds: float, most: int, max_attempts: int, queue_is_here: bool) -> Command[Swept]:
-        """Publish again what was lost; looks at no more than `most` jobs whose whereabouts are older than the grace."""
+    def sweep(
+        self, queues: Iterable[str], *, grace_seconds: float, most: int, max_attempts: int, queue_is_here: bool
+    ) -> Command[Swept]:
+        """Publish again what was lost; looks at no more than `most` jobs of a kind, not seen for the grace."""
         args = (math.ceil(grace_seconds * 1000), most, max_attempts, int(queue_is_here))
-        return self._command("sweep", "", args, Swept.parse)
+        return self._command("sweep", args, Swept.parse, *queues)
 
-    def _command(
-        self,
-        script: str,
-        job_id: str,
-        args: tuple[Argument, ...],
-        parse: Callable[[Any], T],
-        extra_keys: tuple[str, ...] = (),
-    ) -> Command[T]:
-        keys = (job_key(job_id), result_key(job_id), *extra_keys)
-        common = (job_id, math.ceil(self.result_ttl.total_seconds()), math.ceil(self.record_ttl.total_seconds()))
+    def bury(self, queue: str, message: bytes, reason: str, job_id: str | None = None) -> Command[int]:
+        """Keep a message that cannot be a job as a dead letter (its first 64 KiB); answers the letter's number."""
+        args = (queue, message[:KEPT_BYTES], len(message), reason, job_id or "")
+        return self._command("bury", args, int)
+
+    def letters(self, first: int, count: int) -> Command[Letters]:
+        """Read dead letters without their messages, newest first, from place `first`."""
+        return self._command("letters", (first, count, *Letter.FIELDS[:-1]), Letters.parse)
+
+    def letter(self, number_or_job_id: str) -> Command[Letter | None]:
+        """Read one dead letter with its message; None if there is none."""
+        args = (number_or_job_id, *Letter.FIELDS)
+        return self._command("letter", args, lambda reply: Letter.parse(reply) if reply else None)
+
+    def drop(self, numbers: Iterable[int]) -> Command[int]:
+        """Forget dead letters; answers how many there were."""
+        return self._command("drop", tuple(numbers), int)
+
+    def replay(self, number: int, *, queue_is_here: bool) -> Command[Replayed]:
+        """Publish a dead letter again; a job that was given up is open again."""
+        return self._command("replay", (number, int(queue_is_here)), Replayed.parse)
+
+    def _command(self, script: str, args: Sequence[Argument], parse: Callable[[Any], T], *keys: str) -> Command[T]:
+        common = (math.ceil(self.result_ttl.total_seconds()), math.ceil(self.record_ttl.total_seconds()))
         return Command(script, keys, (*common, *args), parse)

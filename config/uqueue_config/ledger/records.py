@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from uqueue_config.errors import JobCancelled, JobExpired, UqueueError, from_wire
+from uqueue_config.errors import InvalidMessage, JobAbandoned, JobCancelled, JobExpired, UqueueError, from_wire
 from uqueue_config.names import CELERY_STATE, JobState
 
 
@@ -21,25 +21,29 @@ class Verdict(StrEnum):
     CONFLICT = "conflict"  # the id belongs to another request
     COLUMNS = "columns"  # the served model expects another number of features
     TARGETS = "targets"  # … of targets
+    FULL = "full"  # the queue has no room
 
 
 @dataclass(frozen=True)
 class Opened:
-    """The answer to `open`. `expected` is the number the served model has, for the verdicts columns and targets."""
+    """The answer to `open`. `detail` is the number the served model has, for the verdicts columns and targets, and the
+    seconds after which to try again for the verdict full.
+    """
 
     verdict: Verdict
-    expected: int | None
+    detail: int | None
 
     @classmethod
-    def parse(cls, reply: Any) -> Self:
-        verdict, expected = reply
-        return cls(Verdict(verdict.decode()), int(expected) if expected else None)
+    def parse_all(cls, reply: Any) -> list[Self]:
+        pairs = zip(reply[::2], reply[1::2], strict=True)
+        return [cls(Verdict(verdict.decode()), int(detail) if detail else None) for verdict, detail in pairs]
 
 
 @dataclass(frozen=True)
 class Attempt:
     """The answer to `begin`. Only `state` "running" may compute; "abandoned" is one attempt too many,
-    "elsewhere" a second delivery of a job that another process is computing; every other state has ended.
+    "elsewhere" a second delivery of a job that another process is computing, "forged" a message with another request
+    than the job was opened with; every other state has ended.
     """
 
     state: str
@@ -117,12 +121,18 @@ class JobStatus:
 class JobRecord(JobStatus):
     """A status with the Celery record of the result: None unless it was asked for and is still kept."""
 
+    FIELDS: ClassVar = (
+        *("state", "attempts", "model", "created_at", "started_at", "finished_at", "expires_at", "worker"),
+        *("rows_done", "rows_total", "cancel_requested", "error"),
+    )
+
     celery_meta: Mapping[str, Any] | None
 
     @classmethod
     def parse(cls, job_id: str, reply: Any) -> Self | None:
-        flat, meta = reply
-        fields = {key.decode(): value.decode() for key, value in zip(flat[::2], flat[1::2], strict=True)}
+        values, meta = reply
+        found = zip(cls.FIELDS, values, strict=True)
+        fields = {name: value.decode() for name, value in found if value is not None}
         if "state" not in fields:
             return None
         number = {name: int(fields[name]) if name in fields else None for name in ("rows_done", "rows_total")}
@@ -171,20 +181,47 @@ class Outcome:
         states: dict[type[UqueueError], JobState] = {JobCancelled: JobState.CANCELLED, JobExpired: JobState.EXPIRED}
         return cls(states.get(type(error), JobState.FAILED), error=error)
 
-    def celery_meta(self, job_id: str) -> str:
-        """Return the record that Celery's Redis result backend would have written."""
+    def celery_meta(self, job_id: str) -> bytes:
+        """Return the record that Celery's Redis result backend would have written. Raises ValueError for NaN."""
+        if self.error is None:
+            result = json.dumps(self.result, separators=(",", ":"), allow_nan=False)
+            return success_meta(job_id, result.encode(), timestamp())
         meta: dict[str, Any] = {
             "status": CELERY_STATE[self.state],
-            "result": self.result if self.error is None else _celery_exception(self.error, self.state),
+            "result": _celery_exception(self.error, self.state),
             "traceback": None,
             "children": [],
-            "date_done": datetime.now(UTC).isoformat(),
+            "date_done": timestamp(),
             "task_id": job_id,
         }
-        return json.dumps(meta, separators=(",", ":"), allow_nan=False)
+        return json.dumps(meta, separators=(",", ":")).encode()
 
     def error_json(self) -> str:
         return json.dumps(self.error.to_wire()) if self.error and self.state is JobState.FAILED else ""
+
+    @property
+    def dead_reason(self) -> str:
+        """Why the message is kept as a dead letter: nobody could answer it, and not for what it asks. Empty if not."""
+        return self.error.message if isinstance(self.error, JobAbandoned | InvalidMessage) else ""
+
+    def committable(self, job_id: str, attempt: int | None = None) -> tuple[str, str, bytes, str, str, int | str]:
+        """Return what `LedgerCommands.commit_prepared` takes."""
+        fence = "" if attempt is None or self.error is None else attempt
+        return (job_id, self.state.value, self.celery_meta(job_id), self.error_json(), self.dead_reason, fence)
+
+
+def success_meta(job_id: str, result_json: bytes, date_done: str) -> bytes:
+    """Return what Celery's Redis result backend would write for a result that is JSON already."""
+    return b'{"status":"SUCCESS","result":%b,"traceback":null,"children":[],"date_done":"%b","task_id":%b}' % (
+        result_json,
+        date_done.encode(),
+        json.dumps(job_id).encode(),
+    )
+
+
+def timestamp() -> str:
+    """Return the time now as Celery writes it."""
+    return datetime.now(UTC).isoformat()
 
 
 def _celery_exception(error: UqueueError, state: JobState) -> dict[str, Any]:

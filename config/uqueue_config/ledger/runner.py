@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
-from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import redis
@@ -15,15 +14,20 @@ from uqueue_config.ledger.commands import Command
 T = TypeVar("T")
 
 
+#: Scripts that a Redis at its memory limit refuses. The others write too, but what they end makes room.
+_BOUND_BY_MEMORY = frozenset({"open", "bury", "replay"})
+
+
 @functools.cache
 def source(script: str) -> str:
-    """Return a script's text, with the prelude before it."""
+    """Return a script's text: its flags, the prelude, the script."""
     folder = importlib.resources.files(__package__)
-    return "\n".join((folder / f"{name}.lua").read_text() for name in ("prelude", script))
+    flags = "" if script in _BOUND_BY_MEMORY else " flags=allow-oom"
+    return "\n".join((f"#!lua{flags}", *((folder / f"{name}.lua").read_text() for name in ("prelude", script))))
 
 
 class Ledger:
-    """Runs commands one by one, or many in one round trip."""
+    """Runs commands, each in one round trip."""
 
     def __init__(self, connection: redis.Redis) -> None:
         self.connection = connection
@@ -31,14 +35,6 @@ class Ledger:
 
     def run(self, command: Command[T]) -> T:
         return command.parse(self._script(command)(command.keys, command.args))
-
-    def run_many(self, commands: Iterable[Command[T]]) -> list[T]:
-        """Run commands in one pipeline, each atomic in itself. Raises the first error after all have run."""
-        commands = list(commands)
-        pipeline = self.connection.pipeline(transaction=False)
-        for command in commands:
-            self._script(command)(command.keys, command.args, client=pipeline)
-        return [command.parse(reply) for command, reply in zip(commands, pipeline.execute(), strict=True)]
 
     def _script(self, command: Command[Any]) -> Any:
         if command.script not in self._scripts:
@@ -55,14 +51,6 @@ class AsyncLedger:
 
     async def run(self, command: Command[T]) -> T:
         return command.parse(await self._script(command)(command.keys, command.args))
-
-    async def run_many(self, commands: Iterable[Command[T]]) -> list[T]:
-        """Run commands in one pipeline, each atomic in itself. Raises the first error after all have run."""
-        commands = list(commands)
-        pipeline = self.connection.pipeline(transaction=False)
-        for command in commands:
-            await self._script(command)(command.keys, command.args, client=pipeline)
-        return [command.parse(reply) for command, reply in zip(commands, await pipeline.execute(), strict=True)]
 
     def _script(self, command: Command[Any]) -> Any:
         if command.script not in self._scripts:

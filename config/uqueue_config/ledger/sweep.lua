@@ -1,50 +1,72 @@
 -- Find open jobs that no queue holds and no living process computes, and publish them again.
--- Answers {ids started too often, [queue, message, ...] to push elsewhere}. KEYS and the job arguments are set per job.
-local grace_ms, most, max_attempts, queue_is_here = ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7] == '1'
+-- Answers {ids started too often, [queue, message, ...] to push elsewhere}. KEYS are the queues.
+local grace_ms, most, max_attempts, queue_is_here = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1'
 local abandoned, elsewhere = {}, {}
+-- A record is written by whoever submitted the job: a queue that it names counts only if it is one of these.
+local is_ours = {}
+for _, queue in ipairs(KEYS) do is_ours[queue] = true end
 
-local function look_at(id)
-  job_id, record, result = id, 'uqueue:job:' .. id, 'celery-task-meta-' .. id
-  return current_state()
+local function publish_again(queue, message)
+  redis.call('HSET', record, 'state', 'queued')
+  redis.call('ZREM', RUNNING, job_id)
+  redis.call('ZADD', QUEUED .. queue, now_ms, job_id)
+  if queue_is_here then
+    redis.call('LPUSH', queue, message)
+  else
+    elsewhere[#elsewhere + 1] = queue
+    elsewhere[#elsewhere + 1] = message
+  end
 end
 
--- When the next message of a queue was published; false if the queue is empty, nil if that cannot be told.
+-- When the oldest message of a queue was published: what was published before it has left the queue, which is first in,
+-- first out. Now if the queue is empty, 0 if that cannot be told.
 local function oldest_in(queue)
   local message = redis.call('LINDEX', queue, -1)
-  if not message then return false end
+  if not message then return now_ms end
   local id = string.match(message, '"id": ?"([^"\\]+)"')
-  return id and tonumber(redis.call('HGET', 'uqueue:job:' .. id, 'published_at') or '') or nil
+  return id and tonumber(redis.call('ZSCORE', QUEUED .. queue, id) or 0) or 0
 end
 
--- A queue is first in, first out: what was published before its oldest message has left it.
-local function has_left(queue, published_at)
-  local oldest = oldest_in(queue)
-  if oldest == nil then return false end
-  return oldest == false or published_at < oldest
-end
-
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN_JOBS, '-inf', now_ms - grace_ms, 'LIMIT', 0, most)) do
-  local state = look_at(id)
-  local fields = redis.call('HMGET', record, 'queue', 'message', 'published_at', 'attempts')
-  local queue, message, published_at, attempts = fields[1], fields[2], tonumber(fields[3] or ''), tonumber(fields[4] or 0)
-  if not state or is_terminal(state) then
-    redis.call('ZREM', OPEN_JOBS, id)
-  else
-    redis.call('ZADD', OPEN_JOBS, now_ms, id)
-    local lost = false
-    if message and state == 'queued' then lost = not queue_is_here or has_left(queue, published_at) end
-    if message and state == 'running' then lost = not worker_is_alive() end
-    if lost and attempts >= max_attempts then
-      table.insert(abandoned, id)
-    elseif lost then
-      redis.call('HSET', record, 'state', 'queued', 'published_at', now_ms)
-      if queue_is_here then
-        redis.call('LPUSH', queue, message)
-      else
-        table.insert(elsewhere, queue)
-        table.insert(elsewhere, message)
-      end
+local function sweep_queue(queue)
+  local before = now_ms - grace_ms
+  if queue_is_here then before = math.min(before, oldest_in(queue) - 1) end
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', QUEUED .. queue, '-inf', before, 'LIMIT', 0, most)) do
+    look_at(id)
+    local state, message = current_state(), redis.call('HGET', record, 'message')
+    if state == 'queued' and message then
+      publish_again(queue, message)
+    elseif state ~= 'expired' then
+      redis.call('ZREM', QUEUED .. queue, id)
     end
   end
 end
+
+local alive = {}
+local function is_alive_cached(model, worker)
+  local process = (model or '') .. ' ' .. (worker or '')
+  if alive[process] == nil then alive[process] = is_alive(model, worker) or false end
+  return alive[process]
+end
+
+local function sweep_running()
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', RUNNING, '-inf', now_ms - math.min(grace_ms, 1000), 'LIMIT', 0, most)) do
+    look_at(id)
+    local fields = redis.call('HMGET', record, 'state', 'model', 'worker', 'message', 'queue', 'attempts')
+    local message, queue = fields[4], fields[5]
+    if fields[1] ~= 'running' then
+      redis.call('ZREM', RUNNING, id)
+    elseif message and is_ours[queue] and not is_alive_cached(fields[2], fields[3]) then
+      if tonumber(fields[6]) >= max_attempts then
+        abandoned[#abandoned + 1] = id
+      else
+        publish_again(queue, message)
+      end
+    else -- it is looked at again after all others
+      redis.call('ZADD', RUNNING, now_ms, id)
+    end
+  end
+end
+
+for _, queue in ipairs(KEYS) do sweep_queue(queue) end
+sweep_running()
 return { abandoned, elsewhere }

@@ -20,7 +20,15 @@ from typing import ParamSpec
 import typer
 
 from uqueue.cli.output import complain
-from uqueue_config.errors import IdempotencyConflict, InputError, ServiceUnreachable, SettingsError, UqueueError
+from uqueue_config.errors import (
+    IdempotencyConflict,
+    InputError,
+    JobAbandoned,
+    QueueFull,
+    ServiceUnreachable,
+    SettingsError,
+    UqueueError,
+)
 
 P = ParamSpec("P")
 
@@ -38,6 +46,8 @@ def exit_code(error: UqueueError) -> int:
     match error:
         case ServiceUnreachable():
             return UNREACHABLE
+        case QueueFull():
+            return FAILED
         case InputError() | SettingsError() | IdempotencyConflict():
             return USAGE
     return FAILED
@@ -51,7 +61,7 @@ def reported(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except UqueueError as error:
-            raise _left(error, error.message, exit_code(error)) from None
+            raise _left(error, f"{error.message}{_advice(error)}", exit_code(error)) from None
         except UsageProblem as problem:
             raise _left(problem, str(problem), USAGE) from None
         except KeyboardInterrupt:
@@ -66,6 +76,12 @@ def reported(command: Callable[P, None]) -> Callable[P, None]:
             raise _left(error, sentence, FAILED) from None
 
     return guarded
+
+
+def _advice(error: UqueueError) -> str:
+    if isinstance(error, JobAbandoned):
+        return f" It is kept as a dead letter: `uqueue dead show {error.facts.get('job_id')}`."
+    return ""
 
 
 def _left(error: BaseException, message: str, code: int) -> typer.Exit:

@@ -45,6 +45,16 @@ def test_a_password_is_asked_for_and_shows_in_no_process_list(password: str, tmp
         assert password not in " ".join(psutil.Process(server.pid).cmdline())
 
 
+def test_users_of_a_file_come_in_and_nobody_else(tmp_path: Path) -> None:
+    users = tmp_path / "some users.acl"
+    users.write_text("user default off\nuser chief on >secret ~* &* +@all\n")
+    with start_redis(tmp_path / "data", acl_file=users, user="chief", password="secret") as server:
+        with connect(server.url) as connection:
+            assert connection.acl_whoami() == "chief"
+        with redis.Redis(port=server.port) as stranger, pytest.raises(AuthenticationError):
+            stranger.ping()
+
+
 def test_appendonly_keeps_what_was_written_through_a_kill(tmp_path: Path) -> None:
     with start_redis(tmp_path, appendonly=True) as server:
         with connect(server.url) as connection:

@@ -16,8 +16,19 @@ import redis
 from uqueue.embedded import start_redis
 from uqueue_config.connections import connect
 from uqueue_config.envelope import celery_message
-from uqueue_config.errors import InternalError, InvalidFeatures, JobCancelled, JobExpired
-from uqueue_config.ledger import Application, Claim, JobRecord, Ledger, LedgerCommands, Outcome, Swept, Verdict
+from uqueue_config.errors import InternalError, InvalidFeatures, JobAbandoned, JobCancelled, JobExpired
+from uqueue_config.ledger import (
+    Application,
+    Claim,
+    JobRecord,
+    Ledger,
+    LedgerCommands,
+    Opened,
+    Outcome,
+    ReplayVerdict,
+    Swept,
+    Verdict,
+)
 from uqueue_config.names import JobState, job_key, result_key, serving_key, wanted_key
 
 COMMANDS = LedgerCommands(result_ttl=timedelta(seconds=60), record_ttl=timedelta(seconds=600))
@@ -29,19 +40,29 @@ def ledger(redis_url: str) -> Iterator[Ledger]:
         yield Ledger(connection)
 
 
-def application(**changes: Any) -> Application:
-    defaults: dict[str, Any] = {"model": "m", "digest": "d", "queue": f"q-{uuid.uuid4()}", "message": "text"}
-    return Application(**{**defaults, **changes})
+def application(job_id: str | None = None, **changes: Any) -> Application:
+    defaults: dict[str, Any] = {"digest": "d", "message": "text"}
+    return Application(job_id or str(uuid.uuid4()), **{**defaults, **changes})
+
+
+def open_all(ledger: Ledger, *applications: Application, **changes: Any) -> list[Opened]:
+    defaults: dict[str, Any] = {"model": "m", "queue": f"q-{uuid.uuid4()}", "queue_limit": 1000}
+    return ledger.run(COMMANDS.open(applications, **{**defaults, **changes}))
 
 
 def opened(ledger: Ledger, **changes: Any) -> str:
-    job_id = str(uuid.uuid4())
-    assert ledger.run(COMMANDS.open(job_id, application(**changes))).verdict is Verdict.OPENED
-    return job_id
+    one = application()
+    assert [answer.verdict for answer in open_all(ledger, one, **changes)] == [Verdict.OPENED]
+    return one.job_id
 
 
-def begin(ledger: Ledger, job_id: str, max_attempts: int = 3) -> Any:
-    return ledger.run(COMMANDS.begin(job_id, model="m", worker="w", max_attempts=max_attempts))
+def commit(ledger: Ledger, job_id: str, outcome: Outcome, attempt: int | None = None) -> int:
+    attempts = {} if attempt is None else {job_id: attempt}
+    return ledger.run(COMMANDS.commit([(job_id, outcome)], attempts=attempts))
+
+
+def begin(ledger: Ledger, job_id: str, max_attempts: int = 3, worker: str = "w") -> Any:
+    return ledger.run(COMMANDS.begin(job_id, model="m", worker=worker, max_attempts=max_attempts))
 
 
 def read(ledger: Ledger, job_id: str) -> JobRecord:
@@ -51,22 +72,28 @@ def read(ledger: Ledger, job_id: str) -> JobRecord:
 
 
 def test_a_job_is_recorded_and_queued_in_one_step(ledger: Ledger) -> None:
-    one = application()
-    job_id = str(uuid.uuid4())
-    ledger.run(COMMANDS.open(job_id, one))
-    assert ledger.connection.lrange(one.queue, 0, -1) == [b"text"]
-    record = read(ledger, job_id)
+    one, queue = application(), f"q-{uuid.uuid4()}"
+    open_all(ledger, one, queue=queue)
+    assert ledger.connection.lrange(queue, 0, -1) == [b"text"]
+    record = read(ledger, one.job_id)
     assert (record.state, record.attempts, record.model) == (JobState.QUEUED, 0, "m")
-    assert ledger.connection.ttl(job_key(job_id)) == -1, "an open job must not lapse"
+    assert ledger.connection.ttl(job_key(one.job_id)) == -1, "an open job must not lapse"
+
+
+def test_many_jobs_are_queued_in_their_order(ledger: Ledger) -> None:
+    queue = f"q-{uuid.uuid4()}"
+    open_all(ledger, *(application(message=str(number)) for number in range(300)), queue=queue)
+    messages: Any = ledger.connection.rpop(queue, 300)
+    assert [int(message) for message in messages] == list(range(300))
 
 
 def test_the_same_request_again_is_the_same_job_and_another_is_a_conflict(ledger: Ledger) -> None:
-    one = application()
-    job_id = str(uuid.uuid4())
-    verdicts = [ledger.run(COMMANDS.open(job_id, one)).verdict for _ in range(3)]
+    one, queue = application(), f"q-{uuid.uuid4()}"
+    verdicts = [open_all(ledger, one, queue=queue)[0].verdict for _ in range(3)]
     assert verdicts == [Verdict.OPENED, Verdict.SAME, Verdict.SAME]
-    assert ledger.run(COMMANDS.open(job_id, application(digest="other"))).verdict is Verdict.CONFLICT
-    assert ledger.connection.llen(one.queue) == 1
+    other = application(one.job_id, digest="other")
+    assert open_all(ledger, other, queue=queue)[0].verdict is Verdict.CONFLICT
+    assert ledger.connection.llen(queue) == 1
 
 
 def test_a_shape_the_served_model_does_not_have_is_refused(ledger: Ledger) -> None:
@@ -77,16 +104,29 @@ def test_a_shape_the_served_model_does_not_have_is_refused(ledger: Ledger) -> No
         ({"columns": 8, "targets": 1}, Verdict.TARGETS, 2),
         ({"columns": 8, "targets": 2}, Verdict.OPENED, None),
     ]:
-        answer = ledger.run(COMMANDS.open(str(uuid.uuid4()), application(model=model, **changes)))
-        assert (answer.verdict, answer.expected) == (verdict, expected)
+        [answer] = open_all(ledger, application(**changes), model=model)
+        assert (answer.verdict, answer.detail) == (verdict, expected)
+
+
+@pytest.mark.parametrize("push", [True, False])
+def test_a_full_queue_takes_no_more_and_says_when_to_come_back(ledger: Ledger, push: bool) -> None:
+    queue = f"q-{uuid.uuid4()}"
+    waiting = [application() for _ in range(3)]
+    limits = {"queue": queue, "queue_limit": 5, "push": push}
+    open_all(ledger, *waiting, **limits)
+    answers = open_all(ledger, *(application() for _ in range(3)), **limits)
+    assert {answer.verdict for answer in answers} == {Verdict.FULL}, "all or none of a batch"
+    assert all(answer.detail and 1 <= answer.detail <= 60 for answer in answers)
+    assert [answer.verdict for answer in open_all(ledger, *waiting, **limits)] == [Verdict.SAME] * 3
+    assert [one.verdict for one in open_all(ledger, application(), application(), **limits)] == [Verdict.OPENED] * 2
 
 
 def test_only_the_first_outcome_stays(ledger: Ledger) -> None:
     job_id = opened(ledger)
     begin(ledger, job_id)
-    assert ledger.run(COMMANDS.commit(job_id, Outcome.success({"n": 1}))) is True
-    assert ledger.run(COMMANDS.commit(job_id, Outcome.success({"n": 2}))) is False
-    assert ledger.run(COMMANDS.commit(job_id, Outcome.failure(InternalError(job_id=job_id, reference="r")))) is False
+    assert commit(ledger, job_id, Outcome.success({"n": 1})) == 1
+    assert commit(ledger, job_id, Outcome.success({"n": 2})) == 0
+    assert commit(ledger, job_id, Outcome.failure(InternalError(job_id=job_id, reference="r"))) == 0
     record = read(ledger, job_id)
     assert record.celery_meta is not None
     assert record.celery_meta["result"] == {"n": 1}
@@ -102,7 +142,7 @@ def test_racing_writers_commit_once(ledger: Ledger, redis_url: str) -> None:
 
     def write(number: int) -> None:
         with connect(redis_url) as connection:
-            if Ledger(connection).run(COMMANDS.commit(job_id, Outcome.success({"n": number}))):
+            if commit(Ledger(connection), job_id, Outcome.success({"n": number})):
                 wins.append(number)
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(16)]
@@ -120,15 +160,20 @@ def test_a_commit_announces_what_it_stores(ledger: Ledger) -> None:
     with ledger.connection.pubsub(ignore_subscribe_messages=True) as listener:
         listener.subscribe(result_key(job_id))
         listener.get_message(timeout=1)
-        ledger.run(COMMANDS.commit(job_id, Outcome.success({"n": 1})))
+        commit(ledger, job_id, Outcome.success({"n": 1}))
         message = listener.get_message(timeout=2)
     assert message["data"] == ledger.connection.get(result_key(job_id))
 
 
 def test_attempts_are_counted_and_bounded(ledger: Ledger) -> None:
     job_id = opened(ledger)
-    assert [begin(ledger, job_id, 2).state for _ in range(3)] == ["running", "running", "abandoned"]
+    assert [begin(ledger, job_id, 2, one).state for one in "abc"] == ["running", "running", "abandoned"]
     assert read(ledger, job_id).state is JobState.RUNNING, "the caller commits the failure"
+
+
+def test_a_process_that_asks_again_lost_only_the_reply(ledger: Ledger) -> None:
+    job_id = opened(ledger)
+    assert [begin(ledger, job_id).number for _ in range(3)] == [1, 1, 1]
 
 
 def test_cancel_ends_a_queued_job_for_both_kinds_of_client(ledger: Ledger) -> None:
@@ -157,7 +202,7 @@ def test_cancel_asks_a_running_job_at_its_next_checkpoint(ledger: Ledger) -> Non
 
 def test_cancel_of_an_ended_or_unknown_job_changes_nothing(ledger: Ledger) -> None:
     job_id = opened(ledger)
-    ledger.run(COMMANDS.commit(job_id, Outcome.success({})))
+    commit(ledger, job_id, Outcome.success({}))
     assert ledger.run(COMMANDS.cancel(job_id)) is JobState.SUCCEEDED
     assert read(ledger, job_id).state is JobState.SUCCEEDED
     unknown = str(uuid.uuid4())
@@ -201,7 +246,7 @@ def test_begin_answers_the_wanted_version(ledger: Ledger) -> None:
 
 def test_failures_keep_code_and_facts(ledger: Ledger) -> None:
     job_id = opened(ledger)
-    ledger.run(COMMANDS.commit(job_id, Outcome.failure(InvalidFeatures(reason="expected 8 columns, got 3", got=3))))
+    commit(ledger, job_id, Outcome.failure(InvalidFeatures(reason="expected 8 columns, got 3", got=3)))
     record = read(ledger, job_id)
     assert isinstance(record.error, InvalidFeatures)
     assert record.error.got == 3
@@ -215,7 +260,7 @@ def test_scripts_survive_a_server_that_forgot_them(ledger: Ledger) -> None:
     ledger.connection.script_flush()
     assert begin(ledger, job_id).state == "running"
     ledger.connection.script_flush()
-    assert ledger.run_many([COMMANDS.commit(job_id, Outcome.success({}))]) == [True]
+    assert commit(ledger, job_id, Outcome.success({})) == 1
 
 
 # --- the sweeper ---
@@ -223,7 +268,7 @@ def test_scripts_survive_a_server_that_forgot_them(ledger: Ledger) -> None:
 
 def sweep(ledger: Ledger, *, max_attempts: int = 3, queue_is_here: bool = True) -> Swept:
     return ledger.run(
-        COMMANDS.sweep(grace_seconds=0, most=1000, max_attempts=max_attempts, queue_is_here=queue_is_here)
+        COMMANDS.sweep(["q"], grace_seconds=0, most=1000, max_attempts=max_attempts, queue_is_here=queue_is_here)
     )
 
 
@@ -238,9 +283,15 @@ def envelope(job_id: str) -> str:
     return celery_message(job_id, "uqueue.predict", {}, queue="q", argsrepr="")
 
 
+def wait_a_moment(ledger: Ledger) -> None:
+    """Let Redis' clock, which counts milliseconds, move on."""
+    seconds, micros = ledger.connection.time()  # type: ignore[misc]
+    wait_until_redis_clock_passes(ledger.connection, seconds + micros / 1e6 + 0.002)
+
+
 def submit(ledger: Ledger, queue: str = "q") -> str:
     job_id = str(uuid.uuid4())
-    ledger.run(COMMANDS.open(job_id, application(queue=queue, message=envelope(job_id))))
+    open_all(ledger, application(job_id, message=envelope(job_id)), queue=queue)
     return job_id
 
 
@@ -262,7 +313,7 @@ def test_jobs_in_the_queue_are_left_there(swept_ledger: Ledger) -> None:
 def test_a_message_that_vanished_is_published_again(swept_ledger: Ledger) -> None:
     ids = [submit(swept_ledger) for _ in range(3)]
     swept_ledger.connection.rpop("q", 3)
-    wait_until_redis_clock_passes(swept_ledger.connection, read(swept_ledger, ids[-1]).created_at.timestamp() + 0.002)
+    wait_a_moment(swept_ledger)
     sweep(swept_ledger)
     assert sorted(queued_ids(swept_ledger)) == sorted(ids)
     sweep(swept_ledger)
@@ -272,7 +323,7 @@ def test_a_message_that_vanished_is_published_again(swept_ledger: Ledger) -> Non
 def test_a_message_that_vanished_while_others_wait_is_published_again(swept_ledger: Ledger) -> None:
     lost = submit(swept_ledger)
     swept_ledger.connection.rpop("q")
-    wait_until_redis_clock_passes(swept_ledger.connection, read(swept_ledger, lost).created_at.timestamp() + 0.002)
+    wait_a_moment(swept_ledger)
     waiting = submit(swept_ledger)
     sweep(swept_ledger)
     assert queued_ids(swept_ledger) == [waiting, lost]
@@ -311,18 +362,18 @@ def test_a_job_started_too_often_is_handed_over_for_failure(swept_ledger: Ledger
 
 def test_ended_jobs_leave_no_message_and_are_not_swept(swept_ledger: Ledger) -> None:
     job_id = submit(swept_ledger)
-    swept_ledger.run(COMMANDS.commit(job_id, Outcome.success({})))
+    commit(swept_ledger, job_id, Outcome.success({}))
     swept_ledger.run(COMMANDS.cancel(submit(swept_ledger)))
     swept_ledger.connection.delete("q")
     sweep(swept_ledger)
     assert queued_ids(swept_ledger) == []
-    assert not swept_ledger.connection.hexists(job_key(job_id), "message")
-    assert swept_ledger.connection.zcard("uqueue:open") == 0
+    assert swept_ledger.connection.hget(job_key(job_id), "message") == b""
+    assert not swept_ledger.connection.exists("uqueue:running", "uqueue:queued:q")
 
 
 def test_where_the_queue_is_elsewhere_the_caller_pushes(swept_ledger: Ledger) -> None:
-    job_id = str(uuid.uuid4())
-    swept_ledger.run(COMMANDS.open(job_id, application(queue="q", message="text", push=False)))
+    open_all(swept_ledger, application(), queue="q", push=False)
+    wait_a_moment(swept_ledger)
     assert not swept_ledger.connection.exists("q")
     assert sweep(swept_ledger, queue_is_here=False).messages == (("q", b"text"),)
 
@@ -330,8 +381,17 @@ def test_where_the_queue_is_elsewhere_the_caller_pushes(swept_ledger: Ledger) ->
 # --- the lane's claim ---
 
 
-def claim(ledger: Ledger, most: int = 10) -> Claim:
-    return ledger.run(COMMANDS.claim(queue="q", model="m", worker="w", most=most, most_bytes=10**6, max_attempts=2))
+def claim(ledger: Ledger, most: int = 10, **changes: Any) -> Claim:
+    defaults = {"queue": "q", "model": "m", "worker": "w", "token": str(uuid.uuid4()), "most": most}
+    limits = {"most_bytes": 10**6, "max_attempts": 2}
+    return ledger.run(COMMANDS.claim(**{**defaults, **limits, **changes}))
+
+
+def die(ledger: Ledger, *job_ids: str) -> None:
+    """Let the process that holds these jobs vanish, and the sweeper find out."""
+    wait_a_moment(ledger)
+    sweep(ledger)
+    assert set(job_ids) <= set(queued_ids(ledger))
 
 
 def test_a_claim_starts_what_it_takes_in_order(swept_ledger: Ledger) -> None:
@@ -345,8 +405,22 @@ def test_a_claim_starts_what_it_takes_in_order(swept_ledger: Ledger) -> None:
 
 def test_a_claim_stops_at_its_bytes(swept_ledger: Ledger) -> None:
     ids = [submit(swept_ledger) for _ in range(3)]
-    command = COMMANDS.claim(queue="q", model="m", worker="w", most=10, most_bytes=1, max_attempts=2)
-    assert [job.id for job in swept_ledger.run(command).jobs] == ids[:1]
+    assert [job.id for job in claim(swept_ledger, most_bytes=1).jobs] == ids[:1]
+
+
+def test_a_claim_whose_reply_was_lost_is_answered_again(swept_ledger: Ledger) -> None:
+    ids = [submit(swept_ledger) for _ in range(3)]
+    lost = claim(swept_ledger, most=2, token="7")
+    assert claim(swept_ledger, token="7", again=True) == lost
+    assert [job.id for job in claim(swept_ledger, token="8", again=True).jobs] == ids[2:], "that claim took nothing"
+    assert read(swept_ledger, ids[0]).attempts == 1
+
+
+def test_a_claim_that_was_answered_again_leaves_out_what_has_ended(swept_ledger: Ledger) -> None:
+    ids = [submit(swept_ledger) for _ in range(2)]
+    claim(swept_ledger, token="7")
+    commit(swept_ledger, ids[0], Outcome.success({}))
+    assert [job.id for job in claim(swept_ledger, token="7", again=True).jobs] == ids[1:]
 
 
 def test_a_claim_drops_what_has_ended_and_gives_up_what_started_too_often(swept_ledger: Ledger) -> None:
@@ -354,9 +428,29 @@ def test_a_claim_drops_what_has_ended_and_gives_up_what_started_too_often(swept_
     swept_ledger.run(COMMANDS.cancel(cancelled))
     for _ in range(2):
         begin(swept_ledger, worn)
+        swept_ledger.connection.hset(job_key(worn), "state", "queued")
     claimed = claim(swept_ledger)
     assert [job.id for job in claimed.jobs] == [fresh]
     assert claimed.abandoned == (worn,)
+
+
+def test_jobs_that_started_before_are_handed_out_alone(swept_ledger: Ledger) -> None:
+    tried = [submit(swept_ledger) for _ in range(2)]
+    assert len(claim(swept_ledger).jobs) == 2
+    die(swept_ledger, *tried)
+    fresh = submit(swept_ledger)
+    assert claim(swept_ledger, may_retry=False).jobs == (), "somebody who holds others gets none"
+    order = [[job.id for job in claim(swept_ledger).jobs] for _ in range(3)]
+    assert sorted(order[:2]) == sorted([one] for one in tried)
+    assert order[2] == [fresh]
+
+
+def test_a_surplus_message_of_a_job_that_is_computed_is_dropped(swept_ledger: Ledger) -> None:
+    job_id = submit(swept_ledger)
+    claim(swept_ledger)
+    swept_ledger.connection.lpush("q", envelope(job_id))
+    assert claim(swept_ledger).jobs == ()
+    assert queued_ids(swept_ledger) == []
 
 
 def test_a_forged_message_cannot_change_another_job(swept_ledger: Ledger) -> None:
@@ -368,17 +462,83 @@ def test_a_forged_message_cannot_change_another_job(swept_ledger: Ledger) -> Non
     assert json.loads(job.message)["body"] == json.loads(envelope(job_id))["body"]
 
 
-def test_a_message_without_a_job_goes_to_the_dead_list(swept_ledger: Ledger) -> None:
-    for garbage in (b"", b"\xff\x00", b'{"id": "a b"}', b'{"id": 5}'):
-        swept_ledger.connection.lpush("q", garbage)
-    assert claim(swept_ledger).jobs == ()
-    assert swept_ledger.connection.llen("dead") == 4
+def test_another_request_under_the_id_of_a_job_does_not_begin(swept_ledger: Ledger) -> None:
+    job_id = submit(swept_ledger)
+    command = COMMANDS.begin(job_id, model="m", worker="w", max_attempts=3, digest="of another request")
+    assert swept_ledger.run(command).state == "forged"
+    assert read(swept_ledger, job_id).state is JobState.QUEUED
+
+
+# --- outcomes of many, stale outcomes, dead letters ---
 
 
 def test_many_outcomes_are_committed_once_each(swept_ledger: Ledger) -> None:
     ids = [submit(swept_ledger) for _ in range(3)]
-    outcome = Outcome.success({"n": 1})
-    rows = [(job_id, outcome.state.value, outcome.celery_meta(job_id), "") for job_id in ids]
-    assert swept_ledger.run(COMMANDS.commit_many(rows[:2])) == 2
-    assert swept_ledger.run(COMMANDS.commit_many(rows)) == 1
+    outcomes = [(job_id, Outcome.success({"n": 1})) for job_id in ids]
+    assert swept_ledger.run(COMMANDS.commit(outcomes[:2])) == 2
+    assert swept_ledger.run(COMMANDS.commit(outcomes)) == 1
     assert {read(swept_ledger, job_id).state for job_id in ids} == {JobState.SUCCEEDED}
+
+
+def test_the_failure_of_an_attempt_that_was_taken_over_does_not_count(swept_ledger: Ledger) -> None:
+    job_id = submit(swept_ledger)
+    claim(swept_ledger)
+    die(swept_ledger, job_id)
+    claim(swept_ledger)
+    assert commit(swept_ledger, job_id, Outcome.failure(InternalError(job_id=job_id, reference="r")), attempt=1) == 0
+    assert read(swept_ledger, job_id).state is JobState.RUNNING
+    assert commit(swept_ledger, job_id, Outcome.success({"n": 1}), attempt=1) == 1, "its answer would be the same"
+
+
+def given_up(ledger: Ledger) -> str:
+    job_id = submit(ledger)
+    claim(ledger)
+    commit(ledger, job_id, Outcome.failure(JobAbandoned(job_id=job_id, attempts=1)))
+    return job_id
+
+
+def test_a_job_that_is_given_up_becomes_a_dead_letter(swept_ledger: Ledger) -> None:
+    job_id = given_up(swept_ledger)
+    letter = swept_ledger.run(COMMANDS.letter(job_id))
+    assert letter is not None
+    assert (letter.number, letter.queue, letter.job_id) == (1, "q", job_id)
+    assert "given up after 1 attempts" in letter.reason
+    assert letter.message == envelope_like(letter.message, job_id)
+    assert swept_ledger.run(COMMANDS.letter("1")) == letter
+
+
+def envelope_like(message: bytes | None, job_id: str) -> bytes | None:
+    return message if message and json.loads(message)["headers"]["id"] == job_id else None
+
+
+def test_a_replayed_job_is_open_again_and_its_letter_gone(swept_ledger: Ledger) -> None:
+    job_id = given_up(swept_ledger)
+    assert swept_ledger.run(COMMANDS.replay(1, queue_is_here=True)).verdict is ReplayVerdict.REPLAYED
+    record = read(swept_ledger, job_id)
+    assert (record.state, record.attempts, record.error, record.celery_meta) == (JobState.QUEUED, 0, None, None)
+    assert [job.id for job in claim(swept_ledger).jobs] == [job_id]
+    assert commit(swept_ledger, job_id, Outcome.success({})) == 1
+    assert swept_ledger.run(COMMANDS.letters(0, 10)).total == 0
+    assert swept_ledger.run(COMMANDS.replay(1, queue_is_here=True)).verdict is ReplayVerdict.UNKNOWN
+
+
+def test_messages_without_a_job_become_dead_letters(swept_ledger: Ledger) -> None:
+    garbage = [b"", b"\xff\x00", b'{"id": "a b"}', b'{"id": 5}']
+    for one in garbage:
+        swept_ledger.connection.lpush("q", one)
+    assert claim(swept_ledger).jobs == ()
+    page = swept_ledger.run(COMMANDS.letters(1, 2))
+    assert (page.total, [letter.number for letter in page.letters]) == (4, [3, 2])
+    kept = [swept_ledger.run(COMMANDS.letter(str(number))) for number in range(1, 5)]
+    assert [letter.message for letter in kept if letter] == garbage
+    assert swept_ledger.run(COMMANDS.drop([1, 2, 77])) == 2
+    assert swept_ledger.connection.llen("dead") == 2
+
+
+def test_a_letter_too_large_to_be_kept_whole_is_not_replayed(swept_ledger: Ledger) -> None:
+    number = swept_ledger.run(COMMANDS.bury("q", b"x" * 100_000, "too large"))
+    letter = swept_ledger.run(COMMANDS.letter(str(number)))
+    assert letter is not None
+    assert (letter.size_bytes, len(letter.message or b"")) == (100_000, 65_536)
+    assert swept_ledger.run(COMMANDS.replay(number, queue_is_here=True)).verdict is ReplayVerdict.CUT
+    assert not swept_ledger.connection.exists("q")

@@ -16,8 +16,9 @@ from hypothesis.extra import numpy as hnp
 from uqueue_config.arrays import Encoding, decode_array, encode_array
 from uqueue_config.envelope import celery_message
 from uqueue_config.errors import InvalidFeatures, InvalidMessage
-from uqueue_config.messages import MAX_LIST_ROWS, PredictRequest, digest
+from uqueue_config.messages import MAX_LIST_ROWS, PredictRequest
 from uqueue_config.prediction import FileFingerprint, IntervalPrediction, ModelIdentity
+from uqueue_config.template import template
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden"
 
@@ -166,9 +167,27 @@ def test_an_unreadable_result_is_refused(spoil: dict[str, Any]) -> None:
 
 
 def test_digest_tells_requests_apart() -> None:
-    request = PredictRequest.of(np.ones((1, 2), np.float32), "m", None, None).to_kwargs()
-    assert digest(request) == digest(dict(reversed(request.items())))
-    assert digest(request) != digest({**request, "seed": 1})
+    features = np.ones((1, 2), np.float32)
+    request = PredictRequest.of(features, "m", None, None)
+    assert PredictRequest.read(json.loads(request.to_json())).digest() == request.digest()
+    others = [PredictRequest.of(features, "m", 1, None), PredictRequest.of(features * 2, "m", None, None)]
+    assert len({request.digest(), *(other.digest() for other in others)}) == 3
+
+
+@given(
+    st.from_regex(r"\A[a-z0-9-]{1,40}\Z"),
+    st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=9),
+)
+def test_a_template_writes_what_celery_message_writes(job_id: str, row: list[float]) -> None:
+    kwargs = {"features": [row], "seed": None}
+    shown = "{'model': \"m\", 'features': '1 x 1 numbers'}"
+    written = template("uqueue.predict", "predictions", shown).message(job_id, json.dumps(kwargs))
+    expected = celery_message(
+        job_id, "uqueue.predict", kwargs, queue="predictions", argsrepr=shown, delivery_tag=job_id
+    )
+    found, wanted = json.loads(written), json.loads(expected)
+    assert json.loads(found.pop("body")) == json.loads(wanted.pop("body"))
+    assert found == wanted
 
 
 def test_the_envelope_is_what_celery_reads() -> None:

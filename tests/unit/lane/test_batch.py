@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from builders.artifacts import mqnn_h5_bytes, write_workspace
 from uqueue.submission import prepare
 from uqueue_config.envelope import celery_message, read_celery_message
-from uqueue_config.errors import InvalidFeatures, InvalidMessage, JobTimeLimit, UnknownModel
-from uqueue_config.ledger import ClaimedJob, Outcome
+from uqueue_config.errors import InvalidFeatures, InvalidMessage, JobTimeLimit, UnknownModel, UqueueError, from_wire
+from uqueue_config.ledger import ClaimedJob
 from uqueue_config.names import JobState
 from uqueue_config.seeds import seed_from_job_id
 from uqueue_config.settings import Settings
 from uqueue_worker.artifacts import LocalFilesystemProvider
-from uqueue_worker.lane.batch import Batch
+from uqueue_worker.lane.batch import Answer, Batch
 from uqueue_worker.models import IntervalModel, load_interval_model
 from uqueue_worker.units import in_target_units
 
@@ -36,13 +36,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> IntervalModel:
 
 
 def job_for(features: Any, attempt: int = 1, **options: Any) -> ClaimedJob:
-    submission = prepare(SETTINGS, features, "mccp-uq", **options)
-    return ClaimedJob(submission.job_id, attempt, submission.application.message.encode())
+    [application] = prepare(SETTINGS, features, "mccp-uq", **options).applications
+    return ClaimedJob(application.job_id, attempt, application.message)  # type: ignore[arg-type]
 
 
-def answer(model: IntervalModel, jobs: list[ClaimedJob], settings: Settings = SETTINGS) -> dict[str, Outcome]:
+def answer(model: IntervalModel, jobs: list[ClaimedJob], settings: Settings = SETTINGS) -> dict[str, Answer]:
     batch = Batch(settings, lambda name, wanted: model, lambda job_id, rows: lambda done: None)
-    return {job_id: outcome for group in batch.outcomes(jobs, None) for job_id, outcome in group}
+    return {answer.job_id: answer for group in batch.answers(jobs, None) for answer in group}
+
+
+def error_of(answer: Answer) -> UqueueError:
+    return from_wire(json.loads(answer.error_json))
 
 
 def test_every_kind_of_job_has_the_bytes_of_its_own_task(model: IntervalModel) -> None:
@@ -51,13 +55,13 @@ def test_every_kind_of_job_has_the_bytes_of_its_own_task(model: IntervalModel) -
     tables[3] = tables[3] * 1e4  # far outside the training inputs: carries a warning
     jobs = [job_for(table, seed=seed) for table, seed in zip(tables, (None, 7, None, 1, 2, None, 9), strict=True)]
     jobs.append(job_for(tables[0], attempt=2))
-    outcomes = answer(model, jobs)
+    answers = answer(model, jobs)
     for job, table in zip(jobs, [*tables, tables[0]], strict=True):
         kwargs = read_celery_message(job.message)[1]
         seed = seed_from_job_id(job.id) if kwargs["seed"] is None else kwargs["seed"]
         encoding = "base64" if len(table) > 100 else "lists"
         own = in_target_units(model.predict(table, seed=seed), SETTINGS).to_message(encoding)  # type: ignore[arg-type]
-        assert json.dumps(outcomes[job.id].result) == json.dumps(own)
+        assert json.dumps(json.loads(answers[job.id].celery_meta)["result"]) == json.dumps(own)
 
 
 def test_one_bad_job_spoils_no_other(model: IntervalModel) -> None:
@@ -70,11 +74,11 @@ def test_one_bad_job_spoils_no_other(model: IntervalModel) -> None:
         ),
         "wrong width": (job_for(np.zeros((1, 3))), InvalidFeatures),
     }
-    outcomes = answer(model, [good[0], *(job for job, _ in bad.values()), *good[1:]])
+    answers = answer(model, [good[0], *(job for job, _ in bad.values()), *good[1:]])
     for job in good:
-        assert outcomes[job.id].state is JobState.SUCCEEDED
+        assert answers[job.id].state == JobState.SUCCEEDED
     for job, error in bad.values():
-        assert isinstance(outcomes[job.id].error, error)
+        assert isinstance(error_of(answers[job.id]), error)
 
 
 def test_a_model_nobody_serves_fails_only_its_own_jobs(model: IntervalModel) -> None:
@@ -83,14 +87,14 @@ def test_a_model_nobody_serves_fails_only_its_own_jobs(model: IntervalModel) -> 
 
     batch = Batch(SETTINGS, model_for, lambda job_id, rows: lambda done: None)
     job = job_for(np.zeros((1, 8)))
-    [[(_, outcome)]] = list(batch.outcomes([job], None))
-    assert isinstance(outcome.error, UnknownModel)
+    [[one]] = list(batch.answers([job], None))
+    assert isinstance(error_of(one), UnknownModel)
 
 
 def test_a_batch_beyond_its_time_is_answered_job_by_job(model: IntervalModel) -> None:
     impatient = Settings(soft_time_limit_seconds=timedelta(microseconds=1))
-    outcomes = answer(model, [job_for(np.zeros((1, 8))) for _ in range(3)], impatient)
-    assert all(isinstance(outcome.error, JobTimeLimit) for outcome in outcomes.values())
+    answers = answer(model, [job_for(np.zeros((1, 8))) for _ in range(3)], impatient)
+    assert all(isinstance(error_of(one), JobTimeLimit) for one in answers.values())
 
 
 def envelope(**changes: Any) -> bytes:

@@ -1,58 +1,117 @@
 """The last good artifacts of each model on this machine's disk, for when their source does not answer.
 
     <folder>/<name>/<version>/model.h5, mccp_state.pkl, pair.json
+    <folder>/<name>/served-<source>      the version of this source that was last taken over here
 
 A version's folder is written beside its place and renamed into it, so other processes see all of it or nothing. What is
-read back is hashed and must have the hashes in pair.json and those of the version asked for.
+read back is hashed and must have the hashes in pair.json and those of the version asked for. A process leases the
+version it serves, which keeps others from removing it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from uqueue_config.errors import ModelInvalid
+from uqueue_worker.artifacts.leases import Lease, remove_unless_leased, taking_turns
 from uqueue_worker.artifacts.pair import ArtifactPair, fingerprint, pair_version
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _VERSION: Final = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _UNFINISHED: Final = ".writing-"
 _UNFINISHED_SECONDS: Final = 3600
+_TRIES: Final = 3
 
 
 class ArtifactCache:
-    """Keeps the newest `keep` versions of each model. Safe to share between processes of one user.
+    """Keeps the `keep` versions of each model that were used last, together at most `max_bytes` where that is given.
 
-    The folder is made on the first `put`, for this user only (0700). A folder that belongs to another user, or that
-    others may write to, could hold anything: `put` then raises ModelInvalid, and `get` finds nothing.
+    Safe to share between processes of one user. What a process serves stays, whatever the limits say. The folder is
+    made on the first `put`, for this user only (0700). A folder that belongs to another user, or that others may write
+    to, could hold anything: `put` then raises ModelInvalid, and `get` finds nothing. `source` says where pairs come
+    from, for `last_served`.
     """
 
-    def __init__(self, folder: Path, keep: int = 3) -> None:
+    def __init__(self, folder: Path, keep: int = 3, *, max_bytes: int | None = None, source: str = "") -> None:
         self._folder = Path(folder)
         self._keep = max(1, keep)
+        self._max_bytes = max_bytes
+        self._pointer = f"served-{hashlib.sha256(source.encode()).hexdigest()[:16]}"
+        self._leases: dict[str, Lease] = {}
 
-    def put(self, pair: ArtifactPair) -> None:
-        """Store this pair and drop the oldest ones. Raises ModelInvalid for a name or a folder that will not do."""
-        if not _NAME.fullmatch(pair.name):
-            raise ModelInvalid(file=str(self._folder), reason=f"{pair.name!r:.80} cannot name a model")
-        models = self._folder / pair.name
+    def place(self, name: str, version: str) -> Path:
+        """Return the folder of a version, whether or not it is there."""
+        return self._folder / name / version
+
+    def put(self, pair: ArtifactPair, *, serving: bool = True) -> None:
+        """Store this pair and drop the ones that were used least recently.
+
+        With `serving` it is what this process answers with from now on, until the next pair of the same name.
+        Raises ModelInvalid for a name or a folder that will not do, OSError where nothing can be written.
+        """
+        models = self._prepare(pair.name)
+        for _ in range(_TRIES):  # another process may remove it before it is leased
+            if self.get(pair.name, pair.version) is None:
+                self._write(models, pair)
+            else:
+                os.utime(models / pair.version)
+            if not serving or self._lease(pair):
+                break
+        self._prune(models, pair.version)
+
+    def _prepare(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise ModelInvalid(file=str(self._folder), reason=f"{name!r:.80} cannot name a model")
+        models = self._folder / name
         self._folder.parent.mkdir(parents=True, exist_ok=True)
         for folder in (self._folder, models):
             folder.mkdir(mode=0o700, exist_ok=True)
             if reason := _unsafe(folder):
                 raise ModelInvalid(file=str(folder), reason=reason)
-        if self.get(pair.name, pair.version) is None:
-            self._write(models, pair)
-        else:
-            os.utime(models / pair.version)
-        self._prune(models)
+        return models
+
+    def _lease(self, pair: ArtifactPair) -> bool:
+        models = self._folder / pair.name
+        try:
+            lease = Lease(models / pair.version)
+        except FileNotFoundError:
+            return False
+        self._leases[pair.name] = lease
+        written = _unfinished(models)
+        try:
+            (written / "pointer").write_text(pair.version)
+            (written / "pointer").replace(models / self._pointer)
+        finally:
+            shutil.rmtree(written, ignore_errors=True)
+        return lease.holds
+
+    def last_served(self, name: str) -> ArtifactPair | None:
+        """Return the pair of this cache's source that a process here last took over; None where there is none."""
+        if not _NAME.fullmatch(name):
+            return None
+        try:
+            version = _content(self._folder / name / self._pointer).decode("ascii")
+        except (OSError, ValueError):
+            return None
+        return self.get(name, version)
+
+    @contextlib.contextmanager
+    def turn(self, name: str, patience_seconds: float) -> Iterator[None]:
+        """Let one process of this machine at a time fetch what is missing; nobody waits longer than that."""
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(ModelInvalid, OSError):  # a cache that cannot be used is no reason to fail
+                stack.enter_context(taking_turns(self._prepare(name) / "turn", patience_seconds))
+            yield
 
     def get(self, name: str, version: str) -> ArtifactPair | None:
         """Return the pair with this name and version; None where it is missing, damaged or not safely kept."""
@@ -70,7 +129,7 @@ class ArtifactCache:
         """Return the stored versions of a model, newest first."""
         if not _NAME.fullmatch(name):
             return []
-        return [folder.name for folder in _by_age(self._folder / name) if _VERSION.fullmatch(folder.name)]
+        return [folder.name for folder in _versions(self._folder / name)]
 
     def _write(self, models: Path, pair: ArtifactPair) -> None:
         unfinished = _unfinished(models)
@@ -85,15 +144,25 @@ class ArtifactCache:
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
 
-    def _prune(self, models: Path) -> None:
-        kept = 0
+    def _prune(self, models: Path, newest: str) -> None:
         for folder in _by_age(models):
-            if _VERSION.fullmatch(folder.name):
-                kept += 1
-                if kept > self._keep:
-                    shutil.rmtree(folder, ignore_errors=True)
-            elif folder.name.startswith(_UNFINISHED) and _abandoned(folder, models):
+            if folder.name.startswith(_UNFINISHED) and _abandoned(folder, models):
                 shutil.rmtree(folder, ignore_errors=True)
+        for folder in _versions(models)[self._keep :]:
+            if folder.name != newest:
+                remove_unless_leased(folder)
+        if self._max_bytes is not None:
+            self._shrink(models / newest, self._max_bytes)
+
+    def _shrink(self, newest: Path, max_bytes: int) -> None:
+        folders = [folder for model in _by_age(self._folder) for folder in _versions(model)]
+        sizes = {folder: _size(folder) for folder in folders}
+        total = sum(sizes.values())
+        for folder in sorted(folders, key=_age):
+            if total <= max_bytes:
+                break
+            if folder != newest and remove_unless_leased(folder):
+                total -= sizes[folder]
 
 
 def _replace(damaged: Path, finished: Path) -> None:
@@ -157,6 +226,22 @@ def _by_age(models: Path) -> list[Path]:
     except OSError:
         return []
     return [path for _, path in sorted(found, reverse=True)]
+
+
+def _versions(models: Path) -> list[Path]:
+    return [folder for folder in _by_age(models) if _VERSION.fullmatch(folder.name)]
+
+
+def _age(folder: Path) -> int:
+    with contextlib.suppress(OSError):
+        return folder.stat().st_mtime_ns
+    return 0
+
+
+def _size(folder: Path) -> int:
+    with contextlib.suppress(OSError):
+        return sum(entry.stat(follow_symlinks=False).st_size for entry in os.scandir(folder))
+    return 0
 
 
 def _abandoned(folder: Path, models: Path) -> bool:

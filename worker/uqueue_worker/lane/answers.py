@@ -1,6 +1,7 @@
-"""Many answers from one evaluation, as the result messages that `IntervalPrediction.to_message` would give one by one.
+"""Many answers from one evaluation, as the JSON of what `IntervalPrediction.to_message` gives one by one.
 
-Building each answer from arrays of its own costs more than its prediction, so the arrays become lists once per batch.
+Building each answer from arrays of its own costs more than its prediction. So each array of the whole is written as
+JSON once, and its text cut into rows.
 """
 
 from __future__ import annotations
@@ -8,36 +9,48 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from numpy.typing import NDArray
+from pydantic_core import to_json
+
 from uqueue_config.settings import Settings
-from uqueue_worker.models.interval_model import Float32, IntervalModel, Together
+from uqueue_worker.models.interval_model import IntervalModel, Together
 from uqueue_worker.units import in_target_units
 
+_ONE_ROW = (
+    b'{"schema":1,"lower":[[%b]],"upper":[[%b]],"midpoint":[[%b]],"width":[[%b]],"passes_used":[%b],"converged":[%b],'
+    b'"crossed":[%b],"failed":[false],"pass_std":[[[%b]]],"intervals":[%b],"q_hat":%b,"seed":%d,%b'
+)
 
-def result_messages(
-    model: IntervalModel, settings: Settings, whole: Together, tables: Sequence[Float32], seeds: Sequence[int]
-) -> Iterator[dict[str, Any]]:
-    """Yield the message of each table, in order, with its arrays as lists."""
-    columns = in_target_units(whole.prediction, settings).to_message("lists")
-    special = whole.prediction.failed | whole.far
-    common = {**columns, "warnings": list(model.standing_warnings)}
+
+def results_json(
+    model: IntervalModel, settings: Settings, whole: Together, lengths: Sequence[int], seeds: Sequence[int]
+) -> Iterator[bytes]:
+    """Yield the result message of each table as JSON, in order; `lengths` are the rows of each."""
+    good = in_target_units(whole.prediction, settings)
+    widths = _rows(good.width)
+    columns = zip(
+        *(_rows(good.lower), _rows(good.upper), _rows(good.midpoint), widths, _rows(good.passes_used)),
+        *(_rows(good.converged), _rows(good.crossed), _rows(good.pass_std), widths),
+        strict=True,
+    )
+    one_row = list(columns)
+    message = good.to_message("lists")
+    constant = ("stochastic", "forward_mode", "nominal_coverage", "model", "unit")
+    tail = to_json({**{name: message[name] for name in constant}, "warnings": model.standing_warnings})[1:]
+    q_hat = to_json(message["q_hat"])
+    special = (whole.prediction.failed | whole.far).tolist()
     first = 0
-    for table, seed in zip(tables, seeds, strict=True):
-        end = first + len(table)
-        if len(table) > 1 or special[first]:
-            part = model.part(whole, first, end, seed)
-            yield in_target_units(part, settings).to_message("lists")
+    for length, seed in zip(lengths, seeds, strict=True):
+        if length > 1 or special[first]:
+            part = model.part(whole, first, first + length, seed)
+            yield to_json(in_target_units(part, settings).to_message("lists"))
         else:
-            yield _one_row(common, first, seed)
-        first = end
+            yield _ONE_ROW % (*one_row[first], q_hat, seed, tail)
+        first += length
 
 
-_ROW_MEMBERS = ("lower", "upper", "midpoint", "width", "passes_used", "converged", "crossed", "failed", "pass_std")
-
-
-def _one_row(columns: dict[str, Any], row: int, seed: int) -> dict[str, Any]:
-    message = dict(columns)
-    for name in _ROW_MEMBERS:
-        message[name] = [columns[name][row]]
-    message["intervals"] = columns["width"][row]
-    message["seed"] = seed
-    return message
+def _rows(array: NDArray[Any]) -> list[bytes]:
+    """Return the JSON of each element along the first axis, without its outermost brackets."""
+    depth = array.ndim
+    text: bytes = to_json(array.tolist())
+    return text[depth:-depth].split(b"]" * (depth - 1) + b"," + b"[" * (depth - 1))

@@ -1,24 +1,26 @@
-"""From claimed messages to outcomes. Whatever one job does, the others of its batch are answered."""
+"""From claimed messages to answers. Whatever one job does, the others of its batch are answered."""
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
+import numpy as np
 import structlog
 
-from uqueue_config.envelope import read_celery_message
-from uqueue_config.errors import InternalError, InvalidMessage, JobTimeLimit, UqueueError
-from uqueue_config.ledger import ClaimedJob, Outcome
+from uqueue_config.envelope import is_overdue, read_headers
+from uqueue_config.errors import InternalError, InvalidMessage, JobExpired, JobTimeLimit, UqueueError
+from uqueue_config.ledger import ClaimedJob, Outcome, success_meta, timestamp
 from uqueue_config.messages import PredictRequest
-from uqueue_config.names import Task
+from uqueue_config.names import JobState, Task
+from uqueue_config.payload import PayloadFolder
 from uqueue_config.seeds import seed_from_job_id
 from uqueue_config.settings import Settings
-from uqueue_worker.lane.answers import result_messages
+from uqueue_worker.lane.answers import results_json
 from uqueue_worker.models import IntervalModel
 from uqueue_worker.models.interval_model import Float32
 from uqueue_worker.units import in_target_units
@@ -30,20 +32,36 @@ CheckpointFor = Callable[[str, int], Callable[[int], None]]
 _log = structlog.get_logger("uqueue.lane")
 
 
-@dataclass(frozen=True)
+class Answer(NamedTuple):
+    """How one job ends, as `LedgerCommands.commit_prepared` takes it."""
+
+    job_id: str
+    state: str
+    celery_meta: bytes
+    error_json: str
+    dead_reason: str
+    fence: int | str
+
+    @classmethod
+    def of(cls, job_id: str, outcome: Outcome, attempt: int | None = None) -> Answer:
+        return cls(*outcome.committable(job_id, attempt))
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
-    """One job that is ready to compute."""
+    """One job that was read: `features` as they came, to be checked by the model."""
 
     job: ClaimedJob
     request: PredictRequest
+    features: Any
     model: IntervalModel
-    table: Float32
     seed: int
 
     @property
     def alone(self) -> bool:
         """Large jobs report progress; jobs that were started before may be what ended their process."""
-        sole = len(self.table) > MAX_ROWS or self.job.attempt > 1 or self.request.encoding != "lists"
+        request = self.request
+        sole = self.job.attempt > 1 or request.encoding != "lists" or len(self.features) > MAX_ROWS
         return sole or not self.model.engine.batch_independent
 
 
@@ -54,55 +72,65 @@ class Batch:
         self._settings = settings
         self._model_for = model_for
         self._checkpoint_for = checkpoint_for
+        self._payloads = PayloadFolder.of(settings)
 
-    def outcomes(self, jobs: Sequence[ClaimedJob], wanted_version: str | None) -> Iterator[list[tuple[str, Outcome]]]:
-        """Yield the outcomes of the jobs, in groups that may be committed as soon as they are there."""
+    def answers(self, jobs: Sequence[ClaimedJob], wanted_version: str | None) -> Iterator[list[Answer]]:
+        """Yield the answers of the jobs, in groups that may be committed as soon as they are there."""
         ready, refused = [], []
         for job in jobs:
             try:
                 ready.append(self._read(job, wanted_version))
             except Exception as error:
-                refused.append((job.id, self._failure(job.id, error)))
+                refused.append(self._failure(job, error))
         if refused:
             yield refused
         for group in _grouped(ready):
-            yield self._answer_alone(group[0]) if group[0].alone else self._answer_together(group)
+            yield [self._answer_alone(group[0])] if group[0].alone else self._answer_together(group)
 
     def _read(self, job: ClaimedJob, wanted_version: str | None) -> Work:
-        task, kwargs = read_celery_message(job.message)
-        if task != Task.PREDICT:
-            raise InvalidMessage(reason=f"unknown task {task[:80]!r}")
+        headers, kwargs = read_headers(job.message)
+        if headers["task"] != Task.PREDICT:
+            raise InvalidMessage(reason=f"unknown task {headers['task'][:80]!r}")
+        if job.attempt == 1 and is_overdue(headers):
+            raise JobExpired(job_id=job.id)
         request = PredictRequest.read(kwargs)
         model = self._model_for(request.model, wanted_version)
-        table = model.check(request.raw_features(), request.target_dim)
         seed = seed_from_job_id(job.id) if request.seed is None else request.seed
-        return Work(job, request, model, table, seed)
+        return Work(job, request, request.raw_features(self._payloads), model, seed)
 
-    def _answer_together(self, group: Sequence[Work]) -> list[tuple[str, Outcome]]:
-        model = group[0].model
-        tables, seeds = [work.table for work in group], [work.seed for work in group]
+    def _answer_together(self, group: Sequence[Work]) -> list[Answer]:
+        table = _one_table(group)
+        if table is None:
+            return [self._answer_alone(work) for work in group]
+        model, lengths, seeds = group[0].model, [len(work.features) for work in group], [work.seed for work in group]
         try:
-            whole = model.predict_together(tables, seeds, on_progress=self._deadline(""))
-            messages = result_messages(model, self._settings, whole, tables, seeds)
-            return [(work.job.id, Outcome.success(message)) for work, message in zip(group, messages, strict=True)]
+            whole = model.predict_together(table, lengths, seeds, on_progress=self._deadline(""))
+            results = list(results_json(model, self._settings, whole, lengths, seeds))
         except Exception:
             _log.exception("batch_failed", jobs=len(group))
-            return [outcome for work in group for outcome in self._answer_alone(work)]
+            return [self._answer_alone(work) for work in group]
+        state, now = JobState.SUCCEEDED.value, timestamp()
+        return [
+            Answer(work.job.id, state, success_meta(work.job.id, result, now), "", "", "")
+            for work, result in zip(group, results, strict=True)
+        ]
 
-    def _answer_alone(self, work: Work) -> list[tuple[str, Outcome]]:
+    def _answer_alone(self, work: Work) -> Answer:
         job_id = work.job.id
-        checkpoint, deadline = self._checkpoint_for(job_id, len(work.table)), self._deadline(job_id)
-
-        def on_progress(rows_done: int) -> None:
-            deadline(rows_done)
-            checkpoint(rows_done)
-
+        deadline = self._deadline(job_id)
         try:
-            prediction = work.model.predict(work.table, seed=work.seed, on_progress=on_progress)
+            table = work.model.check(work.features, work.request.target_dim)
+            checkpoint = self._checkpoint_for(job_id, len(table))
+
+            def on_progress(rows_done: int) -> None:
+                deadline(rows_done)
+                checkpoint(rows_done)
+
+            prediction = work.model.predict(table, seed=work.seed, on_progress=on_progress)
             message = in_target_units(prediction, self._settings).to_message(work.request.encoding)
-            return [(job_id, Outcome.success(message))]
+            return Answer.of(job_id, Outcome.success(message))
         except Exception as error:
-            return [(job_id, self._failure(job_id, error))]
+            return self._failure(work.job, error)
 
     def _deadline(self, job_id: str) -> Callable[[int], None]:
         limit = self._settings.soft_time_limit_seconds.total_seconds()
@@ -114,13 +142,13 @@ class Batch:
 
         return check
 
-    def _failure(self, job_id: str, error: Exception) -> Outcome:
+    def _failure(self, job: ClaimedJob, error: Exception) -> Answer:
         if isinstance(error, UqueueError):
-            _log.warning("job_failed", job_id=job_id, code=error.code, reason=error.message)
-            return Outcome.failure(error)
+            _log.warning("job_failed", job_id=job.id, code=error.code, reason=error.message)
+            return Answer.of(job.id, Outcome.failure(error), job.attempt)
         reference = uuid.uuid4().hex[:12]
-        _log.error("job_failed_unforeseen", job_id=job_id, reference=reference, exc_info=error)
-        return Outcome.failure(InternalError(job_id=job_id, reference=reference))
+        _log.error("job_failed_unforeseen", job_id=job.id, reference=reference, exc_info=error)
+        return Answer.of(job.id, Outcome.failure(InternalError(job_id=job.id, reference=reference)), job.attempt)
 
 
 def _grouped(ready: Sequence[Work]) -> Iterator[list[Work]]:
@@ -128,28 +156,37 @@ def _grouped(ready: Sequence[Work]) -> Iterator[list[Work]]:
     group: list[Work] = []
     rows = 0
     for work in ready:
-        if group and (work.alone or work.model is not group[0].model or rows + len(work.table) > MAX_ROWS):
+        alone = work.alone
+        if group and (alone or work.model is not group[0].model or rows + len(work.features) > MAX_ROWS):
             yield group
             group, rows = [], 0
-        if work.alone:
+        if alone:
             yield [work]
         else:
             group.append(work)
-            rows += len(work.table)
+            rows += len(work.features)
     if group:
         yield group
 
 
-def committable(outcomes: Sequence[tuple[str, Outcome]]) -> list[tuple[str, str, str, str]]:
-    """Return what `LedgerCommands.commit_many` takes."""
-    return [
-        (job_id, outcome.state.value, outcome.celery_meta(job_id), outcome.error_json()) for job_id, outcome in outcomes
-    ]
+def _one_table(group: Sequence[Work]) -> Float32 | None:
+    """Return the rows of all works as one checked table; None where one of them may not fit the model.
 
-
-def shown_arguments(message: bytes) -> Any:
-    """Return the arguments as the sender wants them shown; never the numbers themselves."""
+    What is plainly right is recognised for all at once. Whatever is not is left to `IntervalModel.check`, job by job.
+    """
+    model = group[0].model
+    rows = list(chain.from_iterable(work.features for work in group))
+    if not all(type(row) is list and len(row) == model.n_features for row in rows):
+        return None
+    cells = list(chain.from_iterable(rows))
+    targets = {None, model.n_targets}
+    if not {float, int}.issuperset(map(type, cells)) or not targets.issuperset(w.request.target_dim for w in group):
+        return None
+    if not all(work.features for work in group):
+        return None
     try:
-        return json.loads(message)["headers"].get("kwargsrepr", "")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return ""
+        with np.errstate(over="ignore"):
+            table = np.array(cells, np.float64).astype(np.float32).reshape(len(rows), model.n_features)
+    except OverflowError:  # a whole number beyond float64
+        return None
+    return table if np.isfinite(table).all() else None

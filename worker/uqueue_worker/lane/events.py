@@ -7,69 +7,55 @@ envelope is kombu's for a fanout on Redis.
 from __future__ import annotations
 
 import base64
-import json
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from uqueue_config.connections import connect
-from uqueue_config.ledger import ClaimedJob, Outcome
+from pydantic_core import from_json, to_json
+
+from uqueue_config.ledger import ClaimedJob
 from uqueue_config.names import JobState, Task
-from uqueue_worker.lane.batch import shown_arguments
+from uqueue_worker.lane.batch import Answer
+from uqueue_worker.lane.wire import Plain
 
 EXCHANGE = "celeryev"
 ROUTING_KEY = "task.multi"
 
 
 class BatchEvents:
-    """Publishes events in the name of the Celery worker `hostname`."""
+    """Makes events in the name of the Celery worker `hostname`, for the Redis database of the broker."""
 
-    def __init__(self, hostname: str, broker_url: str) -> None:
+    def __init__(self, hostname: str, database: int) -> None:
         self._hostname = hostname
-        self._redis = connect(broker_url)
-        database = self._redis.connection_pool.connection_kwargs.get("db", 0)
         self._channel = f"/{database}.{EXCHANGE}/{ROUTING_KEY}"
 
-    def publish(self, jobs: Sequence[ClaimedJob], outcomes: Sequence[tuple[str, Outcome]], started: float) -> None:
-        """Tell what happened to the jobs of a batch that began at `started` (seconds since the epoch)."""
-        ended = dict(outcomes)
-        runtime = time.time() - started
-        events = [event for job in jobs for event in self._events(job, ended.get(job.id), started, runtime)]
-        self._redis.publish(self._channel, self._envelope(events))
-
-    def _events(self, job: ClaimedJob, outcome: Outcome | None, started: float, runtime: float) -> list[dict[str, Any]]:
-        arguments = {"name": Task.PREDICT.value, "args": "()", "kwargs": shown_arguments(job.message)}
-        events = [self._event("received", job.id, started, **arguments), self._event("started", job.id, started)]
-        if outcome is None:
-            return events
-        if outcome.state is JobState.SUCCEEDED:
-            events.append(self._event("succeeded", job.id, started + runtime, result="", runtime=runtime))
-        elif outcome.error is not None and outcome.state is JobState.FAILED:
-            message = repr(outcome.error.message)
-            events.append(self._event("failed", job.id, started + runtime, exception=message, traceback=""))
-        else:
-            events.append(
-                self._event("revoked", job.id, started + runtime, terminated=False, signum=None, expired=False)
+    def of(self, answers: Sequence[Answer], jobs: Mapping[str, ClaimedJob], started: float) -> Plain:
+        """Return the command that tells of jobs answered now and begun at `started` (seconds since the epoch)."""
+        common = {"hostname": self._hostname, "pid": os.getpid(), "clock": 0, "utcoffset": 0}
+        ended = time.time()
+        events: list[dict[str, Any]] = []
+        for answer in answers:
+            one = {**common, "uuid": answer.job_id}
+            shown = _shown_arguments(jobs[answer.job_id].message)
+            events += (
+                {
+                    **one,
+                    "type": "task-received",
+                    "timestamp": started,
+                    "name": Task.PREDICT,
+                    "args": "()",
+                    "kwargs": shown,
+                },
+                {**one, "type": "task-started", "timestamp": started},
+                {**one, "timestamp": ended, **_end(answer, ended - started)},
             )
-        return events
+        return ("PUBLISH", self._channel, self._envelope(events))
 
-    def _event(self, what: str, job_id: str, timestamp: float, **more: Any) -> dict[str, Any]:
-        return {
-            "type": f"task-{what}",
-            "uuid": job_id,
-            "hostname": self._hostname,
-            "timestamp": timestamp,
-            "pid": os.getpid(),
-            "clock": 0,
-            "utcoffset": 0,
-            **more,
-        }
-
-    def _envelope(self, events: list[dict[str, Any]]) -> str:
+    def _envelope(self, events: list[dict[str, Any]]) -> bytes:
         envelope = {
-            "body": base64.b64encode(json.dumps(events).encode()).decode("ascii"),
+            "body": base64.b64encode(to_json(events)).decode("ascii"),
             "content-encoding": "utf-8",
             "content-type": "application/json",
             "headers": {"hostname": self._hostname},
@@ -81,4 +67,20 @@ class BatchEvents:
                 "delivery_tag": str(uuid.uuid4()),
             },
         }
-        return json.dumps(envelope)
+        return to_json(envelope)
+
+
+def _end(answer: Answer, runtime: float) -> dict[str, Any]:
+    if answer.state == JobState.SUCCEEDED:
+        return {"type": "task-succeeded", "result": "", "runtime": runtime}
+    if answer.state == JobState.FAILED:
+        return {"type": "task-failed", "exception": repr(from_json(answer.error_json)["message"]), "traceback": ""}
+    return {"type": "task-revoked", "terminated": False, "signum": None, "expired": False}
+
+
+def _shown_arguments(message: bytes) -> Any:
+    """Return the arguments as the sender wants them shown; never the numbers themselves."""
+    try:
+        return from_json(message)["headers"].get("kwargsrepr", "")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""

@@ -1,67 +1,74 @@
 """The thread that claims, has answered, and commits.
 
 It never waits while jobs are there: a claim takes what is queued, one job or 256, and answers at once. Only an empty
-queue is waited at, by a blocking look that takes nothing off it.
+queue is waited at, by a blocking look that takes nothing off it. While a batch is computed, Redis stores the answers of
+the one before and hands out the next.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
-import redis
 import structlog
 from redis.exceptions import RedisError
 
-from uqueue_config.connections import connect
-from uqueue_config.errors import JobAbandoned, JobTimeLimit
-from uqueue_config.ledger import Claim, Ledger, LedgerCommands, Outcome
+from uqueue_config.connections import REPLY_SECONDS
+from uqueue_config.errors import JobAbandoned
+from uqueue_config.ledger import Claim, Command, LedgerCommands, Outcome
 from uqueue_config.names import DEFAULT_MODEL, Queue
 from uqueue_config.settings import Settings
-from uqueue_worker.lane.batch import Batch, committable
+from uqueue_worker.lane.batch import Answer, Batch
 from uqueue_worker.lane.events import BatchEvents
+from uqueue_worker.lane.exchange import SCRIPTS, Exchange
+from uqueue_worker.lane.pace import Pace
+from uqueue_worker.lane.wire import Wire
 
-MOST_JOBS = 256
-MOST_BYTES = 8 * 1024 * 1024
+MOST_BYTES = 512 * 1024
 #: How long one look at an empty queue blocks; also how quickly an idle lane stops.
 LOOK_SECONDS = 1.0
+#: A process that met what it cannot repair ends with this code; its jobs start again elsewhere, each alone.
+EX_SOFTWARE = 70
+_QUEUE = Queue.PREDICTIONS.value
+#: Moves the queue's oldest message onto its own place, as soon as there is one.
+LOOK = ("BLMOVE", _QUEUE, _QUEUE, "RIGHT", "RIGHT", LOOK_SECONDS)
 _log = structlog.get_logger("uqueue.lane")
 
 
-class Lane:
-    """Answers jobs of the predictions queue until it is stopped.
+class Watch(Protocol):
+    """Somebody outside who ends this process if a computation takes too long."""
 
-    `worker` names this process in job records. A claim whose reply is lost may have started jobs that nobody here knows
-    of. The lane then goes on under another name, told to `rename`, and the sweeper finds them as a dead process's.
+    def busy(self, job_id: str) -> None: ...
+
+    def idle(self) -> None: ...
+
+
+class Lane:
+    """Answers jobs of the predictions queue until it is stopped. `worker` names this process in job records.
+
+    `watch` is told when a computation begins and ends. `retire` is called when this process has answered as many jobs
+    as it should.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        batch: Batch,
-        worker: str,
-        *,
-        rename: Callable[[str], None],
-        retire: Callable[[], None],
+        self, settings: Settings, batch: Batch, worker: str, *, watch: Watch, retire: Callable[[], None]
     ) -> None:
         self._settings = settings
         self._batch = batch
         self._worker = worker
-        self._rename = rename
+        self._watch = watch
         self._retire = retire
-        self._claim_was_lost = False
         self._commands = LedgerCommands(settings.result_ttl_seconds, settings.record_ttl_seconds)
-        self._ledger = Ledger(connect(settings.result_store))
-        self._claims = Ledger(connect(settings.result_store, retries=0))
+        self._exchange = Exchange(self._commands, self._claim, LOOK)
+        self._pace = Pace()
         self._events: BatchEvents | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="uqueue-lane", daemon=True)
-        self._busy: tuple[float, tuple[str, ...]] | None = None
+        self._in_hand: Claim | None = None
         self.jobs_done = 0
 
     def start(self, events: BatchEvents | None = None) -> None:
@@ -69,101 +76,82 @@ class Lane:
         self._thread.start()
 
     def stop(self, timeout_seconds: float) -> None:
-        """Finish the batch at hand, claim no more."""
+        """Finish what was claimed, claim no more."""
         self._stopping.set()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout_seconds)
 
-    def enforce_time_limit(self) -> None:
-        """End this process if its batch runs beyond the hard limit; called from another thread.
-
-        A job that was alone has exceeded it by itself and fails. Jobs that shared a batch start again, each alone.
-        """
-        busy, limit = self._busy, self._settings.time_limit_seconds.total_seconds()
-        if busy is None or time.monotonic() - busy[0] < limit:
-            return
-        if len(busy[1]) == 1:
-            error = JobTimeLimit(job_id=busy[1][0], limit_seconds=limit)
-            with connect(self._settings.result_store) as connection:
-                Ledger(connection).run(self._commands.commit(busy[1][0], Outcome.failure(error)))
-        _log.error("lane_time_limit", jobs=len(busy[1]), seconds=limit)
-        os.kill(os.getpid(), signal.SIGKILL)
-
     def _run(self) -> None:
-        with connect(self._settings.result_store, reply_seconds=LOOK_SECONDS + 10) as waiting:
-            while not self._stopping.is_set():
-                try:
-                    if not self._turn():
-                        _wait_for_message(waiting)
-                    if self.jobs_done >= (self._settings.max_jobs_per_process or math.inf):
-                        self._retire()
-                except RedisError as error:
-                    _log.warning("redis_unreachable", reason=str(error))
-                    self._stopping.wait(0.5)
-                except Exception:
-                    _log.exception("lane_turn_failed")
-                    self._stopping.wait(0.5)
+        while not self._is_through():
+            try:
+                with Wire(self._settings.result_store, SCRIPTS, reply_seconds=LOOK_SECONDS + REPLY_SECONDS) as wire:
+                    self._exchange.resume(wire)
+                    while not self._is_through():
+                        self._turn()
+            except RedisError as error:
+                _log.warning("redis_unreachable", reason=str(error))
+                if self._stopping.wait(0.5):
+                    return  # what is not stored starts again elsewhere
+            except Exception:
+                _log.exception("lane_failed")
+                os._exit(EX_SOFTWARE)
+        if not self._stopping.is_set():
+            self._retire()
 
-    def _turn(self) -> bool:
-        """Claim and answer one batch; False if the queue was empty."""
-        claim = self._claim()
-        for job_id in claim.abandoned:
-            error = JobAbandoned(job_id=job_id, attempts=self._settings.max_attempts)
-            self._persist([(job_id, Outcome.failure(error))])
-        if not claim.jobs:
-            return bool(claim.abandoned)
-        started = time.time()
-        self._busy = time.monotonic(), tuple(job.id for job in claim.jobs)
-        try:
-            self._answer(claim, started)
-        finally:
-            self._busy = None
-        return True
+    def _is_through(self) -> bool:
+        return self._is_ending() and self._in_hand is None and self._exchange.is_settled
 
-    def _answer(self, claim: Claim, started: float) -> None:
-        outcomes: list[tuple[str, Outcome]] = []
-        for group in self._batch.outcomes(claim.jobs, claim.wanted_version):
-            self._persist(group)
-            outcomes += group
-        self.jobs_done += len(outcomes)
-        if self._events is not None:
-            self._events.publish(claim.jobs, outcomes, started)
-        seconds = round(time.time() - started, 6)
-        _log.info("batch_answered", jobs=len(outcomes), seconds=seconds, job_ids=[job_id for job_id, _ in outcomes])
+    def _is_ending(self) -> bool:
+        return self._stopping.is_set() or self.jobs_done >= (self._settings.max_jobs_per_process or math.inf)
 
-    def _claim(self) -> Claim:
-        if self._claim_was_lost:
-            process, _, number = self._worker.partition("+")
-            self._worker = f"{process}+{int(number or 0) + 1}"
-            self._rename(self._worker)
-        command = self._commands.claim(
-            queue=Queue.PREDICTIONS,
+    def _turn(self) -> None:
+        """Answer what is in hand, and have the next batch handed out meanwhile."""
+        exchange = self._exchange
+        claim = self._in_hand
+        if claim is not None:
+            if self._pace.is_fast and not exchange.is_claiming and not self._is_ending():
+                exchange.ask(wait=False)
+            self._answer(claim)
+            self._in_hand = None
+        elif not exchange.is_claiming:
+            if self._is_ending():
+                exchange.settle()
+                return
+            exchange.ask(wait=True)
+        if exchange.is_claiming:
+            self._in_hand = self._received(exchange.receive())
+
+    def _received(self, claim: Claim) -> Claim | None:
+        failures = [
+            Answer.of(job_id, Outcome.failure(JobAbandoned(job_id=job_id, attempts=self._settings.max_attempts)))
+            for job_id in claim.abandoned
+        ]
+        if failures:
+            self._exchange.commit(failures)
+        return claim if claim.jobs else None
+
+    def _answer(self, claim: Claim) -> None:
+        jobs, started, begun = claim.jobs, time.time(), time.monotonic()
+        self._watch.busy(jobs[0].id if len(jobs) == 1 else "")
+        by_id = {job.id: job for job in jobs} if self._events else {}
+        for answers in self._batch.answers(jobs, claim.wanted_version):
+            event = self._events.of(answers, by_id, started) if self._events else None
+            self._exchange.commit(answers, event)
+        self.jobs_done += len(jobs)
+        self._watch.idle()
+        seconds = time.monotonic() - begun
+        self._pace.note(len(jobs), seconds)
+        _log.info("batch_answered", jobs=len(jobs), seconds=round(seconds, 6), job_ids=[job.id for job in jobs])
+
+    def _claim(self, token: str, may_retry: bool, again: bool) -> Command[Claim]:
+        return self._commands.claim(
+            queue=_QUEUE,
             model=DEFAULT_MODEL,
             worker=self._worker,
-            most=MOST_JOBS,
+            token=token,
+            most=self._pace.most_jobs,
             most_bytes=MOST_BYTES,
             max_attempts=self._settings.max_attempts,
+            may_retry=may_retry,
+            again=again,
         )
-        self._claim_was_lost = True
-        claim = self._claims.run(command)
-        self._claim_was_lost = False
-        return claim
-
-    def _persist(self, outcomes: list[tuple[str, Outcome]]) -> None:
-        """Commit, however long Redis is away: the answers are there, and committing twice does no harm."""
-        command = self._commands.commit_many(committable(outcomes))
-        while True:
-            try:
-                self._ledger.run(command)
-            except RedisError as error:
-                _log.warning("commit_retried", jobs=len(outcomes), reason=str(error))
-                if self._stopping.wait(0.5):
-                    raise
-            else:
-                return
-
-
-def _wait_for_message(connection: redis.Redis) -> None:
-    """Return when the queue holds a message, or after a while; moves its oldest message onto its own place."""
-    wait: Any = connection.blmove
-    wait(Queue.PREDICTIONS.value, Queue.PREDICTIONS.value, LOOK_SECONDS, "RIGHT", "RIGHT")

@@ -126,21 +126,25 @@ class IntervalModel:
         if not self.engine.batch_independent or len(requests) < 2:
             return [self.predict(features, seed=seed, on_progress=on_progress) for features, seed in requests]
         tables, seeds = [self.check(features) for features, _ in requests], [seed for _, seed in requests]
-        whole = self.predict_together(tables, seeds, on_progress=on_progress)
+        lengths = [len(table) for table in tables]
+        whole = self.predict_together(np.concatenate(tables), lengths, seeds, on_progress=on_progress)
         answers, first = [], 0
-        for table, seed in zip(tables, seeds, strict=True):
-            answers.append(self.part(whole, first, first + len(table), seed))
-            first += len(table)
+        for length, seed in zip(lengths, seeds, strict=True):
+            answers.append(self.part(whole, first, first + length, seed))
+            first += length
         return answers
 
     def predict_together(
-        self, tables: Sequence[Float32], seeds: Sequence[int], *, on_progress: Callable[[int], None] | None = None
+        self,
+        table: Float32,
+        lengths: Sequence[int],
+        seeds: Sequence[int],
+        *,
+        on_progress: Callable[[int], None] | None = None,
     ) -> Together:
-        """Evaluate checked tables as one; only for an engine that is `batch_independent`."""
-        keys = table_keys(seeds, [len(table) for table in tables])
-        table = np.concatenate(tables)
-        prediction = self._prediction(table, self._summarise(table, keys, on_progress), seeds[0])
-        return Together(prediction, self._far_outside(table))
+        """Evaluate checked tables, one after the other in `table`, as one; for a `batch_independent` engine only."""
+        summary = self._summarise(table, table_keys(seeds, lengths), on_progress)
+        return Together(self._prediction(table, summary, seeds[0]), self._far_outside(table))
 
     def part(self, whole: Together, begin: int, end: int, seed: int) -> IntervalPrediction:
         """Return the answer to the table whose rows are begin .. end - 1 of the whole."""

@@ -1,0 +1,52 @@
+"""The command that puts a trained and calibrated pair where workers look for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from uqueue.cli.service import WORKER_MODULES, require
+from uqueue_config.names import DEFAULT_MODEL
+
+
+def publish(
+    workspace: Annotated[Path, typer.Argument(help="Folder with models/ and state/.")],
+    to: Annotated[str, typer.Option("--to", metavar="URL", help="s3://bucket/prefix, or models:/name in MLflow.")],
+    alias: Annotated[
+        list[str] | None, typer.Option(help="Name that is to point to it, and no longer to another; may be repeated.")
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="What to call it in a bucket; a hash of its content unless set.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="The model's name in the workspace.")] = DEFAULT_MODEL,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Check a model with its calibration, and upload both so that workers see all of it or nothing.
+
+    Without --alias, "latest" in the bucket names it from then on.
+    """
+    require("worker", *WORKER_MODULES)
+    require("mlflow", "mlflow") if to.startswith("models:") else require("s3", "boto3")
+    arguments = ["--to", to, "--model", model]
+    arguments += [part for name in alias or () for part in ("--alias", name)]
+    arguments += ["--version", version] if version is not None else []
+    command = [
+        sys.executable,
+        "-m",
+        "uqueue_worker.publish",
+        *arguments,
+        *(["--json"] if json else []),
+        "--",
+        str(workspace),
+    ]
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        raise typer.Exit(code)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"publish": publish}

@@ -1,0 +1,19 @@
+"""How much chaos: little for `make test`; `make chaos` sets these variables to much."""
+
+from __future__ import annotations
+
+import os
+
+
+def _number(name: str, default: int) -> int:
+    return int(os.environ.get(name, str(default)))
+
+
+SEEDS = [int(seed) for seed in os.environ.get("CHAOS_SEEDS", "1").split(",")]
+#: With the lane and, where asked for, as ordinary Celery tasks.
+LANES = os.environ.get("CHAOS_LANES", "on").split(",")
+JOBS = _number("CHAOS_JOBS", 1_000)
+FAULTS = _number("CHAOS_FAULTS", 8)
+KILLS = _number("CHAOS_KILLS", 6)
+CUTS = _number("CHAOS_CUTS", 20)
+RESTARTS = _number("CHAOS_RESTARTS", 2)

@@ -1,0 +1,37 @@
+"""From settings to where a model comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from uqueue_config.settings import Settings
+from uqueue_config.sources import FolderSource, MLflowSource, parse_source
+from uqueue_worker.artifacts.bucket import S3Connection
+from uqueue_worker.artifacts.cache import ArtifactCache
+from uqueue_worker.artifacts.local import LocalFilesystemProvider
+from uqueue_worker.artifacts.mlflow import MLflowProvider
+from uqueue_worker.artifacts.provider import ModelProvider
+from uqueue_worker.artifacts.s3 import S3Provider
+
+#: How many versions of a model the cache keeps, where UQUEUE_CACHE_MAX_BYTES allows.
+KEPT_VERSIONS = 10
+
+
+def open_cache(settings: Settings, folder: Path) -> ArtifactCache:
+    """Return the cache for these settings' source."""
+    source = settings.artifact_source or str(settings.workspace_root or "")
+    return ArtifactCache(folder, KEPT_VERSIONS, max_bytes=settings.cache_max_bytes, source=source)
+
+
+def open_provider(settings: Settings, name: str, cache: ArtifactCache) -> ModelProvider | None:
+    """Return the provider that the settings name, None where they name none. Nothing is opened yet."""
+    if settings.artifact_source is None:
+        root = settings.workspace_root
+        return LocalFilesystemProvider(root, name) if root else None
+    source = parse_source(settings.artifact_source)
+    if isinstance(source, FolderSource):
+        return LocalFilesystemProvider(source.path, name)
+    if isinstance(source, MLflowSource):
+        url = settings.mlflow_tracking_url or ""
+        return MLflowProvider(settings.artifact_source, name, tracking_url=url, cache=cache)
+    return S3Provider(settings.artifact_source, name, cache=cache, connection=S3Connection.of(settings))
