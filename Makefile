@@ -23,9 +23,10 @@ demo: install
 up: install
 	$(BIN)/uqueue up
 
-# What a change must pass: style, types, borders between the packages, and every test but the long chaos runs.
+# What a change must pass: style, types, borders between the packages, and every test but the long chaos runs. Tests wait
+# more than they compute, hence three files at a time.
 test: check
-	$(BIN)/python -m pytest tests --durations=10
+	$(BIN)/python -m pytest tests --durations=10 -n 3 --dist loadfile
 
 check: install
 	$(BIN)/ruff format --check .
@@ -43,7 +44,8 @@ simulate: install
 	SIMULATE_RUNS=$${SIMULATE_RUNS:-20000} $(BIN)/python -m pytest tests/simulation -s
 
 chaos: install
-	CHAOS_FAULTS=40 CHAOS_SEEDS=1,2,3 $(BIN)/python -m pytest tests/chaos -m chaos -s
+	CHAOS_SEEDS=1,2,3 CHAOS_LANES=on,off CHAOS_JOBS=10000 CHAOS_FAULTS=100 CHAOS_KILLS=200 CHAOS_CUTS=300 CHAOS_RESTARTS=50 \
+	$(BIN)/python -m pytest tests/chaos -m chaos -s
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

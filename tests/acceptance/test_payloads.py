@@ -92,8 +92,8 @@ def test_what_is_missing_or_spoiled_fails_its_job_and_no_other(service: RunningS
     assert folder is not None
     spoiled = SOME + 4
     (folder / Reference.to(spoiled).name).write_bytes(bytes(spoiled.nbytes))
-    too_large = service.settings.model_copy(update={"payload_dir": tmp_path, "max_rows": 10**9})
-    with Client(too_large) as client:  # its folder is not the worker's
+    elsewhere = service.settings.model_copy(update={"payload_dir": tmp_path})
+    with Client(elsewhere) as client:
         for table, reason in ((SOME + 5, "cannot be read"), (spoiled, "is not what was submitted")):
             job = client.submit(table)
             with pytest.raises(PayloadUnavailable, match=reason):

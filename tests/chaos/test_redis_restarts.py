@@ -52,6 +52,20 @@ def test_workers_outlive_redis(tmp_path: Path) -> None:
         assert found.restarted == 0, "no acknowledgement lapsed"
 
 
+@pytest.mark.parametrize("lane", ["on", "off"])
+def test_a_job_under_way_outlives_redis(lane: str, tmp_path: Path) -> None:
+    """Neither its progress, which nobody can note meanwhile, nor its end is a reason to fail."""
+    env = {"UQUEUE_LANE": lane}
+    with running_town(tmp_path, workers=1, concurrency=1, hidden=(256, 256), env=env) as town:
+        job = town.client.submit(np.zeros((40_000, 8), np.float32))
+        eventually(lambda: job.status().rows_total, "the job is under way")
+        town.kill_redis()
+        time.sleep(1.5)
+        town.revive_redis()
+        assert len(job.result(timeout=60)) == 40_000
+        assert job.status().attempts == 1
+
+
 def seconds_to_an_answer(town: Town) -> float:
     """Submit a job as soon as Redis takes one, and return how long its answer took from now."""
     began = time.monotonic()

@@ -116,7 +116,9 @@ class Bucket:
         with response["Body"] as body:
             found = response.get("ETag", "")
             if not found:
-                raise SourceError(source=self.address, reason="what answers there is not an S3 store")
+                raise SourceError(
+                    source=self.address, reason="what answers there is no S3 store; check UQUEUE_S3_ENDPOINT_URL"
+                )
             if etag is not None and found.strip('"') != etag.strip('"'):
                 raise ArtifactMismatch(file=self.url(key), what="ETag", found=found, expected=etag)
             data = self._read(body, response.get("ContentLength"), limit_bytes, self.url(key))
@@ -205,7 +207,7 @@ class Bucket:
         if code in _BUSY or status >= 500:
             return SourceUnreachable(source=self.address, reason=reason, check="the store's own state")
         if code == "404":
-            reason = f"{reason} without an S3 error; is UQUEUE_S3_ENDPOINT_URL that of an S3 store?"
+            reason = f"{reason}, without S3's own words; UQUEUE_S3_ENDPOINT_URL may be that of another service"
         return SourceError(source=self.address, reason=reason)
 
 

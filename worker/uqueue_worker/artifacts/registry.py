@@ -142,7 +142,7 @@ class Registry:
             check = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
             return SourceDenied(source=self.address, reason=reason, check=check)
         if code == "ENDPOINT_NOT_FOUND" or "not in a valid JSON format" in reason:
-            return SourceError(source=self.address, reason=f"is {_CHECK} that of an MLflow server? {reason}")
+            return SourceError(source=self.address, reason=f"{_CHECK} may be that of another service ({reason})")
         if code in _BUSY or status >= 500:
             return SourceUnreachable(source=self.address, reason=reason, check=_CHECK)
         return SourceError(source=self.address, reason=reason)
@@ -168,4 +168,5 @@ def _newest(found: list[Any], otherwise: str) -> RegisteredVersion:
 
 
 def _sentence(error: object) -> str:
-    return " ".join(str(error).split())[:300].rstrip(".")
+    said = " ".join(str(error).split())
+    return said.rpartition("(Caused by ")[2][:200].rstrip(".)")  # of a failed connection only the end tells why

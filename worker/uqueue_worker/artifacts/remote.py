@@ -24,9 +24,9 @@ from uqueue_worker.artifacts.pair import ArtifactPair
 from uqueue_worker.artifacts.patience import Background, Backoff
 from uqueue_worker.artifacts.provider import ModelProvider
 
-#: How long a caller waits for a look while it has a model already; the look goes on without it.
+#: How long a caller waits for a look, which then goes on without it.
 PATIENCE_SECONDS: Final = 2.0
-#: … and while it has none.
+#: … and the first caller, who has nothing to go on with.
 FIRST_SECONDS: Final = 60.0
 DOWNLOAD_TRIES: Final = 2
 _log = structlog.get_logger("uqueue.artifacts")
@@ -49,7 +49,7 @@ class Release:
 class RemoteProvider(ModelProvider):
     """What S3Provider and MLflowProvider have in common; they say what is named and how to get it.
 
-    `version` and `load` wait at most two seconds once something was found, and answer with what is complete by then.
+    From the second call on `version` and `load` wait at most two seconds, and answer with what is complete by then.
     After a SourceError the source is left alone for a while that grows to half a minute, and the error is raised again
     meanwhile. A process that finds no source when it starts begins with what was last served from it on this machine,
     and says so in its log.
@@ -68,6 +68,7 @@ class RemoteProvider(ModelProvider):
         self._found_key: str | None = None
         self._problem: ModelError | None = None
         self._fallback = False
+        self._waited = False
         self._brought: dict[str, ArtifactPair | ModelError] = {}
 
     @abstractmethod
@@ -110,11 +111,11 @@ class RemoteProvider(ModelProvider):
         return self._cache.place(self.name, self._found.version if self._found else "unknown")
 
     def _newest(self, *, taking: bool) -> ArtifactPair:
-        patience = PATIENCE_SECONDS if self._found else FIRST_SECONDS
+        patience, self._waited = PATIENCE_SECONDS if self._waited else FIRST_SECONDS, True
         self._background.run("newest", self._look, patience)
         with self._lock:
             if self._found is None:
-                still = f"nothing is complete after {FIRST_SECONDS:g} s"
+                still = f"nothing is complete after {patience:g} s"
                 unknown = SourceUnreachable(source=self.source, reason=still, check="the connection")
                 raise (self._problem or unknown).with_traceback(None)
             if self._problem is not None and not self._fallback:
