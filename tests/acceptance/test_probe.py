@@ -30,7 +30,7 @@ ROW = np.zeros((1, 8))
 UNWELL = 1, f"unwell: 1 jobs wait, and no process of {socket.gethostname()} takes any"
 
 
-def probe(environment: Mapping[str, str], *, patience: float = 4.0) -> tuple[int, str]:
+def probe(environment: Mapping[str, str], *, patience: float = 3.0) -> tuple[int, str]:
     """Return the exit code and the one line."""
     command = [sys.executable, "-m", "uqueue_worker.probe", "--patience", str(patience)]
     done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=60, check=False)
