@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from builders import command
 from builders.artifacts import mqnn_h5_bytes, write_workspace
 from builders.service import RunningService, running_service
 from builders.waiting import eventually
@@ -35,24 +37,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 @pytest.fixture(scope="module")
 def uqueue(service: RunningService) -> Run:
-    """Run the command as a process against the service; `code` is the exit code expected."""
-
-    def run(*arguments: str, code: int = 0, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        outcome = subprocess.run(
-            [sys.executable, "-m", "uqueue", *arguments],
-            env=service.environment,
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert outcome.returncode == code, outcome
-        assert "Traceback" not in outcome.stderr
-        return outcome
-
-    return run
+    """Run the command against the service."""
+    return partial(command.uqueue, service.environment)
 
 
 def test_submit_prints_an_id_that_the_other_commands_take(uqueue: Run) -> None:
@@ -153,23 +139,16 @@ def test_a_full_pipe_that_closes_is_quiet(uqueue: Run, service: RunningService) 
 def test_without_workers_jobs_wait_can_be_cancelled_and_doctor_says_so(tmp_path: Path) -> None:
     with running_service(tmp_path, concurrency=1, beat=False) as stopped:
         stopped.services["worker"].stop()
-
-        def run(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-            command = [sys.executable, "-m", "uqueue", *arguments]
-            return subprocess.run(
-                command, env=stopped.environment, input=stdin, capture_output=True, text=True, check=False
-            )
-
+        run = partial(command.uqueue, stopped.environment)
         job_id = run("submit", "-", stdin=ROWS).stdout.strip()
         started = time.monotonic()
-        late = run("result", job_id, "--timeout", "0.5")
-        assert (late.returncode, late.stdout) == (1, "")
+        late = run("result", job_id, "--timeout", "0.5", code=1)
+        assert late.stdout == ""
         assert "still queued after 0.5 s" in late.stderr
         assert time.monotonic() - started < 10
         eventually(lambda: not stopped.client.model().processes, "the acknowledgement is withdrawn or lapses")
-        sick = run("doctor")
-        assert sick.returncode == 1
+        sick = run("doctor", code=1)
         assert "no worker process has reported" in sick.stdout
         assert "predictions: 1 waiting" in sick.stdout
         assert json.loads(run("cancel", job_id, "--json").stdout)["state"] == "cancelled"
-        assert run("result", job_id).returncode == 1
+        run("result", job_id, code=1)

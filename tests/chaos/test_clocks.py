@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 import uqueue
 from builders.artifacts import mqnn_h5_bytes, write_workspace
 from builders.waiting import eventually
-from chaos.town import Town, children_of, running_town
+from chaos.town import Town, running_town
 from uqueue_config.errors import JobExpired
 from uqueue_config.seeds import seed_from_job_id
 
@@ -58,6 +59,26 @@ def submit_from(town: Town, clock_shift: float, expires_seconds: float) -> uqueu
     return town.client.job(job_id)
 
 
+def computing(jobs: list[uqueue.Job]) -> dict[int, uqueue.Job]:
+    """Return the jobs that have reported progress, by the process that computes them."""
+    statuses = {job: job.status() for job in jobs}
+    under_way = {job: one for job, one in statuses.items() if one.rows_total and one.state == "running"}
+    return {int(str(one.worker).rpartition(":")[2]): job for job, one in under_way.items()}
+
+
+@contextmanager
+def stopped_workers(town: Town) -> Iterator[None]:
+    """Let nobody take a job meanwhile."""
+    processes = [psutil.Process(pid) for worker, pool in town.pids().items() for pid in (worker, *pool)]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
 @pytest.mark.parametrize("shift", [HOUR, -HOUR])
 def test_a_producer_whose_clock_is_off_gets_the_time_it_asked_for(town: Town, shift: int) -> None:
     answered = submit_from(town, shift, expires_seconds=60)
@@ -73,12 +94,17 @@ def test_a_producer_whose_clock_is_off_gets_the_time_it_asked_for(town: Town, sh
 
 
 def test_workers_whose_clocks_are_off_expire_jobs_when_it_is_time(town: Town) -> None:
-    blockers = [town.client.submit(LONG) for _ in range(8)]
-    eventually(lambda: sum(job.status().state == "running" for job in blockers) == 4, "all processes are busy")
-    overdue, patient = submit_from(town, HOUR, expires_seconds=1), submit_from(town, -HOUR, expires_seconds=100)
-    time.sleep(1)
-    for blocker in blockers:
-        blocker.cancel()
+    # A process that waits for jobs has its claim at Redis already, which would hand it one in time.
+    blockers = [town.client.submit(LONG) for _ in range(10)]
+    pools = set.union(*town.pids().values())
+    eventually(lambda: pools <= set(computing(blockers)), "all processes compute")
+    with stopped_workers(town):
+        overdue, patient = submit_from(town, HOUR, expires_seconds=1), submit_from(town, -HOUR, expires_seconds=100)
+        expires_at = overdue.status().expires_at
+        assert expires_at is not None
+        eventually(lambda: datetime.now(UTC) > expires_at, "its time is over")
+        for blocker in blockers:
+            blocker.cancel()
     with pytest.raises(JobExpired):
         overdue.result(timeout=30)
     assert len(patient.result(timeout=30)) == 1
@@ -86,14 +112,9 @@ def test_workers_whose_clocks_are_off_expire_jobs_when_it_is_time(town: Town) ->
 
 def test_jobs_are_found_again_whose_processes_died(town: Town) -> None:
     jobs = [town.client.submit(LONG) for _ in range(6)]
-
-    def computing() -> dict[int, uqueue.Job]:
-        statuses = {job: job.status() for job in jobs}
-        return {int(str(one.worker).rpartition(":")[2]): job for job, one in statuses.items() if one.rows_total}
-
-    pools = [{child.pid for child in children_of(worker)} for worker in town.workers]
-    eventually(lambda: all(pool & set(computing()) for pool in pools), "both workers compute")
-    under_way = computing()
+    pools = town.pids().values()
+    eventually(lambda: all(pool & set(computing(jobs)) for pool in pools), "both workers compute")
+    under_way = computing(jobs)
     struck = [next(iter(pool & set(under_way))) for pool in pools]
     for pid in struck:
         psutil.Process(pid).kill()

@@ -94,7 +94,7 @@ def test_a_process_that_ended_acknowledges_no_more(settings: Settings) -> None:
         names = {process: f"host/random:{process.pid}" for process in (dead, well)}
         for name in names.values():
             connection.set(serving_key(DEFAULT_MODEL, name), "{}")
-        time.sleep(1.2)  # a look at both while they are there
+        time.sleep(4 * warden.LOOK_SECONDS)  # a look at both while they are there
         dead.kill()
         gone = serving_key(DEFAULT_MODEL, names[dead])
         eventually(lambda: not connection.exists(gone), "it is withdrawn", seconds=10)

@@ -154,7 +154,7 @@ class SimulatedLane:
         self._world.book.answered(self._worker, [answer.job_id for answer in answers])
         self._exchange.commit(answers)
 
-    def _claim(self, token: str, may_retry: bool, again: bool) -> Command[Claim]:
+    def _claim(self, token: int, may_retry: bool, again: bool) -> Command[Claim]:
         return self._commands.claim(
             queue=QUEUE,
             model=DEFAULT_MODEL,
@@ -162,6 +162,7 @@ class SimulatedLane:
             token=token,
             most=min(self._pace.most_jobs, self._world.most_jobs),
             most_bytes=MOST_BYTES,
+            most_message_bytes=4 * 1024 * 1024,
             max_attempts=self._world.max_attempts,
             may_retry=may_retry,
             again=again,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from functools import cached_property
@@ -19,8 +20,9 @@ from uqueue_config.ledger import Ledger, LedgerCommands, Outcome
 from uqueue_config.settings import Settings
 from uqueue_worker import process
 
-#: How long a finished job waits for an unreachable Redis before its commit is given up.
-COMMIT_PATIENCE_SECONDS = 60.0
+#: How long the main process of a pool waits for an unreachable Redis before it gives a commit up. A process that serves
+#: never does: nobody would start its job again while it is alive.
+PARENT_PATIENCE_SECONDS = 60.0
 _log = structlog.get_logger("uqueue.backend")
 
 
@@ -45,7 +47,7 @@ class LedgerBackend(RedisBackend):  # type: ignore[misc]
     def _commit(self, task_id: str, outcome: Outcome) -> None:
         commands = LedgerCommands(self._settings.result_ttl_seconds, self._settings.record_ttl_seconds)
         command = commands.commit([(task_id, outcome)])
-        give_up = time.monotonic() + COMMIT_PATIENCE_SECONDS
+        give_up = time.monotonic() + (math.inf if process.current().is_serving else PARENT_PATIENCE_SECONDS)
         while True:
             try:
                 first = self._ledger.run(command)

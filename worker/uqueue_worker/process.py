@@ -84,6 +84,11 @@ class WorkerProcess:
     def runner(self) -> JobRunner:
         return JobRunner(self.settings, Ledger(self.redis), self.start().process)
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether it acknowledges what it serves; the main process of a pool does not."""
+        return self._heartbeat is not None
+
     def start(self) -> Heartbeat:
         """Load the model and follow the wanted version from now on; does so once."""
         with self._starting:

@@ -6,7 +6,7 @@ the first writer, at the key where stock Celery clients look for it. Each step i
     commands.py   each step as a value: script, keys, arguments, how to read the answer. No I/O.
     records.py    what the answers look like
     letters.py    dead letters: what nobody could answer
-    runner.py     runs commands on a Redis connection, plain or asyncio, one or many at a time
+    runner.py     runs commands on a Redis connection, plain or asyncio
     *.lua         the steps; `prelude.lua` is put before each
 """
 

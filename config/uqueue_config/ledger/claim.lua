@@ -4,7 +4,8 @@
 -- grow: a claim that comes late, over a connection that its process has given up, takes nothing.
 local queue, wanted = KEYS[1], KEYS[2]
 local model, worker, token, again = ARGV[3], ARGV[4], ARGV[5], ARGV[6] == '1'
-local most, most_bytes, max_attempts, may_retry = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10] == '1'
+local most, most_bytes, most_message_bytes = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local max_attempts, may_retry = tonumber(ARGV[10]), ARGV[11] == '1'
 local last_claim = 'uqueue:claim:' .. worker
 
 local claimed, started, abandoned = {}, {}, {}
@@ -28,6 +29,10 @@ local function take(id, message)
   if is_terminal(state) then return false end
   if fields[5] then
     revoke('cancelled', queue)
+    return false
+  end
+  if not state and #message > most_message_bytes then
+    bury(queue, string.sub(message, 1, KEPT_BYTES), #message, 'the message is longer than a job may be', id)
     return false
   end
   if not fields[3] then -- sent by a program that does not know the ledger
@@ -56,7 +61,7 @@ local function take_from_queue()
     pops = pops + 1
     local id = string.match(message, '"id": ?"([%w%-_.:]+)"')
     if not id or #id > 128 then
-      bury(queue, string.sub(message, 1, 65536), #message, 'the message names no job id', '')
+      bury(queue, string.sub(message, 1, KEPT_BYTES), #message, 'the message names no job id', '')
     elseif take(id, message) then
       redis.call('RPUSH', queue, message)
       break

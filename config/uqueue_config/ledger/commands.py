@@ -75,19 +75,23 @@ class LedgerCommands:
         queue: str,
         model: str,
         worker: str,
-        token: str,
+        token: int,
         most: int,
         most_bytes: int,
+        most_message_bytes: int,
         max_attempts: int,
         may_retry: bool = True,
         again: bool = False,
     ) -> Command[Claim]:
         """Take messages off a queue and start an attempt of each, until `most` jobs or `most_bytes` are taken.
 
+        token       a number that is larger at every claim of this worker
+        most_message_bytes  a longer message that no client of the ledger sent becomes a dead letter
         may_retry   a job that was started before may be handed out; it then comes alone
         again       the reply to the claim of this token was lost: answer the same jobs
         """
-        args = (model, worker, token, int(again), most, most_bytes, max_attempts, int(may_retry))
+        limits = (most, most_bytes, most_message_bytes, max_attempts)
+        args = (model, worker, token, int(again), *limits, int(may_retry))
         return self._command("claim", args, Claim.parse, queue, wanted_key(model))
 
     def commit(

@@ -9,6 +9,8 @@ local RUNNING = 'uqueue:running'
 local QUEUED = 'uqueue:queued:'
 -- Dead letters: a list of numbers, newest first, and a hash for each.
 local DEAD, LETTER, MOST_LETTERS = 'dead', 'uqueue:dead:', 100000
+-- How much is kept of a message that is not a job's own.
+local KEPT_BYTES = 65536
 
 local job_id, record, result
 

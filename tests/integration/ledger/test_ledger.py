@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import uuid
@@ -31,6 +32,7 @@ from uqueue_config.ledger import (
 )
 from uqueue_config.names import JobState, job_key, result_key, serving_key, wanted_key
 
+TOKENS = itertools.count(100)
 COMMANDS = LedgerCommands(result_ttl=timedelta(seconds=60), record_ttl=timedelta(seconds=600))
 
 
@@ -382,8 +384,8 @@ def test_where_the_queue_is_elsewhere_the_caller_pushes(swept_ledger: Ledger) ->
 
 
 def claim(ledger: Ledger, most: int = 10, **changes: Any) -> Claim:
-    defaults = {"queue": "q", "model": "m", "worker": "w", "token": str(uuid.uuid4()), "most": most}
-    limits = {"most_bytes": 10**6, "max_attempts": 2}
+    defaults = {"queue": "q", "model": "m", "worker": "w", "token": next(TOKENS), "most": most}
+    limits = {"most_bytes": 10**6, "most_message_bytes": 10**5, "max_attempts": 2}
     return ledger.run(COMMANDS.claim(**{**defaults, **limits, **changes}))
 
 
@@ -408,19 +410,34 @@ def test_a_claim_stops_at_its_bytes(swept_ledger: Ledger) -> None:
     assert [job.id for job in claim(swept_ledger, most_bytes=1).jobs] == ids[:1]
 
 
+def test_a_message_longer_than_a_job_is_no_job(swept_ledger: Ledger) -> None:
+    known, unknown = submit(swept_ledger), str(uuid.uuid4())
+    swept_ledger.connection.lpush("q", envelope(unknown))
+    assert [job.id for job in claim(swept_ledger, most_message_bytes=100).jobs] == [known], "its client knew a limit"
+    letter = swept_ledger.run(COMMANDS.letter("1"))
+    assert letter is not None
+    assert (letter.job_id, letter.reason) == (unknown, "the message is longer than a job may be")
+
+
+def test_a_claim_that_comes_late_takes_nothing(swept_ledger: Ledger) -> None:
+    claim(swept_ledger, token=7, again=True)
+    submit(swept_ledger)
+    assert claim(swept_ledger, token=6).jobs == claim(swept_ledger, token=7).jobs == ()
+
+
 def test_a_claim_whose_reply_was_lost_is_answered_again(swept_ledger: Ledger) -> None:
     ids = [submit(swept_ledger) for _ in range(3)]
-    lost = claim(swept_ledger, most=2, token="7")
-    assert claim(swept_ledger, token="7", again=True) == lost
-    assert [job.id for job in claim(swept_ledger, token="8", again=True).jobs] == ids[2:], "that claim took nothing"
+    lost = claim(swept_ledger, most=2, token=7)
+    assert claim(swept_ledger, token=7, again=True) == lost
+    assert [job.id for job in claim(swept_ledger, token=8, again=True).jobs] == ids[2:], "that claim took nothing"
     assert read(swept_ledger, ids[0]).attempts == 1
 
 
 def test_a_claim_that_was_answered_again_leaves_out_what_has_ended(swept_ledger: Ledger) -> None:
     ids = [submit(swept_ledger) for _ in range(2)]
-    claim(swept_ledger, token="7")
+    claim(swept_ledger, token=7)
     commit(swept_ledger, ids[0], Outcome.success({}))
-    assert [job.id for job in claim(swept_ledger, token="7", again=True).jobs] == ids[1:]
+    assert [job.id for job in claim(swept_ledger, token=7, again=True).jobs] == ids[1:]
 
 
 def test_a_claim_drops_what_has_ended_and_gives_up_what_started_too_often(swept_ledger: Ledger) -> None:

@@ -35,3 +35,7 @@ class ModelProvider(ABC):
         Raises ModelNotAvailable where a file is missing, IncompleteArtifact where one is empty or does not come to
         rest, ModelInvalid where one is not a readable file of a bounded size.
         """
+
+    def fetch(self, version: str) -> ArtifactPair | None:
+        """Return the pair of this version, None where the source no longer has it. Raises what `load` raises."""
+        return self.load() if self.version() == version else None

@@ -18,7 +18,7 @@ from uqueue_worker.lane.wire import Plain, Wire
 Sent = Literal["look", "claim", "commit", "event"]
 SCRIPTS = ("claim", "commit")
 #: Makes the claim of a token: `(token, may_retry, again) -> command`.
-ClaimFor = Callable[[str, bool, bool], Command[Claim]]
+ClaimFor = Callable[[int, bool, bool], Command[Claim]]
 
 
 class Exchange:
@@ -51,7 +51,7 @@ class Exchange:
         for answers in self._uncommitted:
             self._send("commit", self._commit(answers))
         if self.is_claiming:
-            self._send("claim", self._claim_for(str(self._token), self._may_retry, True))
+            self._send("claim", self._claim_for(self._token, self._may_retry, True))
 
     def ask(self, *, wait: bool) -> None:
         """Ask for jobs, now or as soon as there are some.
@@ -61,7 +61,7 @@ class Exchange:
         self._token += 1
         self.is_claiming = True
         self._may_retry = wait
-        claim = self._claim_for(str(self._token), wait, False)
+        claim = self._claim_for(self._token, wait, False)
         if wait:
             self._send("look", self._look)
         self._send("claim", claim)

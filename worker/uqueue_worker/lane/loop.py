@@ -143,7 +143,7 @@ class Lane:
         self._pace.note(len(jobs), seconds)
         _log.info("batch_answered", jobs=len(jobs), seconds=round(seconds, 6), job_ids=[job.id for job in jobs])
 
-    def _claim(self, token: str, may_retry: bool, again: bool) -> Command[Claim]:
+    def _claim(self, token: int, may_retry: bool, again: bool) -> Command[Claim]:
         return self._commands.claim(
             queue=_QUEUE,
             model=DEFAULT_MODEL,
@@ -151,6 +151,7 @@ class Lane:
             token=token,
             most=self._pace.most_jobs,
             most_bytes=MOST_BYTES,
+            most_message_bytes=self._settings.max_inline_bytes,
             max_attempts=self._settings.max_attempts,
             may_retry=may_retry,
             again=again,

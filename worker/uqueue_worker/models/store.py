@@ -14,15 +14,18 @@ from typing import Literal
 import structlog
 
 from uqueue_config.errors import (
+    IncompleteArtifact,
     ModelError,
     ModelInvalid,
     ModelNotAvailable,
     ModelNotConfigured,
     ReloadFailed,
+    SourceError,
     StaleCalibration,
     UnknownModel,
 )
 from uqueue_worker.artifacts import ArtifactCache, ArtifactPair, ModelProvider
+from uqueue_worker.artifacts.patience import Backoff
 from uqueue_worker.models.engine import EngineChoice, ForwardMode
 from uqueue_worker.models.interval_model import IntervalModel, load_interval_model
 
@@ -69,7 +72,7 @@ class ModelStore:
         self._options = options
         self._loading = threading.Lock()
         self._serving: tuple[IntervalModel, ArtifactPair, float] | None = None
-        self._failed: dict[str, str] = {}
+        self._failed: dict[str, Backoff | None] = {}
         self._problem: ModelError | None = None if provider else ModelNotConfigured()
         self.artifacts_missing = False
 
@@ -123,7 +126,7 @@ class ModelStore:
         """Serve `version`; False if it could not be had, which is tried once and not for every job."""
         if version is None or version == self.version:
             return True
-        if version in self._failed:
+        if self._left_alone(version):
             return False
         with self._loading:
             if version == self.version:
@@ -183,8 +186,8 @@ class ModelStore:
 
     def _fetch(self, version: str) -> ArtifactPair:
         pair = self._cache.get(self.name, version)
-        if pair is None and self._provider is not None and self._provider.version() == version:
-            pair = self._provider.load()
+        if pair is None and self._provider is not None:
+            pair = self._provider.fetch(version)
         if pair is None or pair.version != version:
             raise ReloadFailed(model=self.name, version=version, reason="it is neither at the source nor in the cache")
         return pair
@@ -213,7 +216,18 @@ class ModelStore:
         except (ModelError, OSError) as error:
             _log.warning("cache_unusable", model=self.name, model_version=pair.version, reason=str(error))
 
+    def _left_alone(self, version: str) -> bool:
+        """Whether this version failed before: for good, or a moment ago where its source may yet deliver it."""
+        if version not in self._failed:
+            return False
+        pause = self._failed[version]
+        return pause is None or pause.waiting
+
     def _remember_failure(self, version: str, error: ModelError) -> None:
-        self._failed[version] = error.message
+        pause = None
+        if isinstance(error, SourceError | IncompleteArtifact):
+            pause = self._failed.get(version) or Backoff()
+            pause.failed()
+        self._failed[version] = pause
         self._problem = error
         _log.error("model_not_taken_over", model=self.name, model_version=version, reason=error.message)
