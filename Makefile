@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TORCH := $(VENV)/.torch
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
@@ -24,9 +25,13 @@ up: install
 	$(BIN)/uqueue up
 
 # What a change must pass: style, types, borders between the packages, and every test but the long chaos runs. Tests wait
-# more than they compute, hence three files at a time.
-test: check
+# more than they compute, hence three files at a time. PyTorch is large and nothing else needs it, so it comes here.
+test: check $(TORCH)
 	$(BIN)/python -m pytest tests --durations=10 -n 3 --dist loadfile
+
+$(TORCH): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,torch]"
+	@touch $@
 
 check: install
 	$(BIN)/ruff format --check .
@@ -45,7 +50,7 @@ simulate: install
 
 chaos: install
 	CHAOS_SEEDS=1,2,3 CHAOS_LANES=on,off CHAOS_JOBS=10000 CHAOS_FAULTS=100 CHAOS_KILLS=200 CHAOS_CUTS=300 CHAOS_RESTARTS=50 \
-	$(BIN)/python -m pytest tests/chaos -m chaos -s
+	CHAOS_OUTAGE_SECONDS=60 $(BIN)/python -m pytest tests/chaos -m chaos -s
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

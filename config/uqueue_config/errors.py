@@ -6,6 +6,9 @@
     ├── StoreFull                      … answers, and has no memory left to take anything in
     ├── InputError                     refused at submission, nothing was enqueued
     │   ├── InvalidFeatures
+    │   ├── InvalidSamples             IQ samples that the recipe cannot use: how many, how fast, which values
+    │   │   └── MalformedSamples       … that are not an array of [I, Q] at all
+    │   ├── InvalidRecording           a SigMF recording that cannot be read
     │   ├── InvalidMessage
     │   ├── PayloadTooLarge
     │   └── QueueFull                  try again after `retry_after_seconds`
@@ -33,6 +36,10 @@
         │   ├── UnsafeArtifact         they name code that loading would run
         │   ├── IncompleteArtifact     truncated, or changing while being read
         │   ├── InvalidCalibration
+        │   │   └── CalibrationMismatch  it was made for another stop rule, forward mode or model
+        │   ├── InvalidChecks          what a candidate is to be checked with cannot be read
+        │   ├── GoldenMismatch         it answers otherwise than it did when it was published
+        │   ├── CoverageTooLow         its intervals hold too few of the labelled rows
         │   ├── InvalidManifest        what lists the files of a version cannot be read
         │   └── ArtifactMismatch       not the bytes that were published
         ├── SourceError                the bucket or registry cannot be used; what serves keeps serving
@@ -42,6 +49,7 @@
         │   └── SourceNotFound         the bucket is not there
         ├── VersionTaken               published before, with other content
         ├── StaleCalibration           the calibration is older than the model
+        ├── VersionNotServed           a job asks for a version that cannot be had
         └── ReloadFailed
 
 An error's docstring is its message; `{facts}` in it are the keyword arguments, which are also attributes. Errors cross
@@ -138,6 +146,24 @@ class InvalidFeatures(InputError):
     """features: {reason}."""
 
     code = "invalid_features"
+
+
+class InvalidSamples(InputError):
+    """IQ samples: {reason}."""
+
+    code = "invalid_samples"
+
+
+class MalformedSamples(InvalidSamples):
+    """IQ samples: {reason}."""
+
+    code = "malformed_samples"
+
+
+class InvalidRecording(InputError):
+    """The SigMF recording cannot be used: {reason}."""
+
+    code = "invalid_recording"
 
 
 class InvalidMessage(InputError):
@@ -307,6 +333,32 @@ class InvalidCalibration(ModelInvalid):
     code = "invalid_calibration"
 
 
+class CalibrationMismatch(InvalidCalibration):
+    """{file}: the calibration was made for {expected}; here it would serve with {found}. {advice}."""
+
+    code = "calibration_mismatch"
+
+
+class InvalidChecks(ModelInvalid):
+    """{file}: it cannot be used to check the model: {reason}. Make it again with `uqueue publish`."""
+
+    code = "invalid_checks"
+
+
+class GoldenMismatch(ModelInvalid):
+    """{file}: the golden rows are answered otherwise here than by the publisher: {reason}. The files were exchanged, or
+    this worker computes something else; publish the pair again, with the uqueue version that the workers have."""
+
+    code = "golden_mismatch"
+
+
+class CoverageTooLow(ModelInvalid):
+    """{file}: of {rows} labelled rows the intervals hold too few, {found}; at nominal {nominal} and {points} chance
+    leaves at least {low}, but for one case in 10,000. Calibrate again, or correct the labelled rows."""
+
+    code = "coverage_too_low"
+
+
 class InvalidManifest(ModelInvalid):
     """{file}: it is not a manifest of a published pair: {reason}. Publish the pair again with `uqueue publish`."""
 
@@ -362,6 +414,13 @@ class StaleCalibration(ModelError):
     calibration again."""
 
     code = "stale_calibration"
+
+
+class VersionNotServed(ModelError):
+    """Version {version} of model {model} cannot be had: {reason}. Leave the version out to be answered by the one that
+    serves; `uqueue models` shows it."""
+
+    code = "version_not_served"
 
 
 class ReloadFailed(ModelError):

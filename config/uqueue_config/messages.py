@@ -19,6 +19,7 @@ from uqueue_config.payload import PayloadFolder, PayloadTable, Reference
 #: Features of more rows than this travel as base64; it is 4 times smaller and 30 times faster than JSON numbers.
 MAX_LIST_ROWS = 100
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+VERSION = r"^@?[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 MAX_SEED = 2**63 - 1
 #: An acknowledgement that nobody renews lapses after this time.
 LAPSE_SECONDS = 10
@@ -28,7 +29,9 @@ class PredictRequest(BaseModel):
     """The keyword arguments of `uqueue.predict`.
 
     `features` is rows x columns, as nested lists, as base64 of little-endian float32, or as a reference to a payload;
-    the answer's arrays come back as nested lists in the first case, as base64 in the others. Any program may send it:
+    the answer's arrays come back as nested lists in the first case, as base64 in the others. `version` is stable,
+    canary, the 16 characters of a version, or a name of the model's source (a version's, or @ and an alias).
+    Where it is missing, `sticky_key` decides between stable and canary, or the job's id. Any program may send it:
     `send_task("uqueue.predict", kwargs={"features": [[...], ...]})`.
     """
 
@@ -39,14 +42,25 @@ class PredictRequest(BaseModel):
     features: list[Any] | dict[str, Any]
     seed: int | None = Field(None, ge=0, le=MAX_SEED)
     target_dim: int | None = Field(None, ge=1)
+    version: str | None = Field(None, pattern=VERSION)
+    sticky_key: str | None = Field(None, min_length=1, max_length=200)
 
     @classmethod
-    def of(cls, features: NDArray[np.float32], model: str, seed: int | None, target_dim: int | None) -> Self:
+    def of(
+        cls,
+        features: NDArray[np.float32],
+        model: str,
+        seed: int | None = None,
+        target_dim: int | None = None,
+        version: str | None = None,
+        sticky_key: str | None = None,
+    ) -> Self:
         """Build the request for float32 features (rows, columns). Raises InvalidMessage."""
         encoding: Encoding = "lists" if len(features) <= MAX_LIST_ROWS else "base64"
         # float32 values widen to exactly themselves, so lists and base64 carry the same numbers
         encoded = encode_array(features.astype(np.float64) if encoding == "lists" else features, encoding)
-        return cls.read({"model": model, "features": encoded, "seed": seed, "target_dim": target_dim})
+        request = {"model": model, "features": encoded, "seed": seed, "target_dim": target_dim}
+        return cls.read({**request, "version": version, "sticky_key": sticky_key})
 
     @classmethod
     def read(cls, kwargs: Mapping[str, Any]) -> Self:
@@ -81,13 +95,15 @@ class PredictRequest(BaseModel):
 
     def to_json(self) -> str:
         """Return the keyword arguments as JSON, always with the same members in the same order."""
-        kwargs = {
+        kwargs: dict[str, Any] = {
             "schema": self.message_schema,
             "model": self.model,
             "features": self.features,
             "seed": self.seed,
             "target_dim": self.target_dim,
         }
+        # Left out where they say nothing, so that yesterday's request keeps its digest.
+        kwargs |= {name: value for name in ("version", "sticky_key") if (value := getattr(self, name)) is not None}
         return to_json(kwargs).decode()
 
     def digest(self) -> str:
@@ -112,9 +128,10 @@ class Acknowledgement(BaseModel):
     host: str
     pid: int
     model: str
-    state: Literal["not_configured", "no_model", "loading", "ready", "stale", "invalid"]
+    state: Literal["not_configured", "no_model", "loading", "ready", "stale", "invalid", "unloaded"]
     version: str | None = None
     sha256: str | None = None
+    state_sha256: str | None = None
     engine: str | None = None
     forward_mode: str | None = None
     stochastic: bool | None = None
@@ -127,12 +144,15 @@ class Acknowledgement(BaseModel):
 
 
 class PollReport(BaseModel):
-    """What one look at the artifacts found: the result of `uqueue.artifacts.poll`."""
+    """What one look at the artifacts found: the result of `uqueue.artifacts.poll`.
+
+    `elsewhere` means that another watcher looks in this interval, `overtaken` that a later look ended before this one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     model: str
-    outcome: Literal["unchanged", "moved", "rejected", "missing"]
+    outcome: Literal["unchanged", "moved", "rejected", "missing", "elsewhere", "overtaken"]
     version: str | None = None
     previous: str | None = None
     reason: str | None = None

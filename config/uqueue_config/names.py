@@ -71,6 +71,36 @@ DEAD_KEY = "dead"
 MODELS_KEY = "uqueue:models"
 
 
+def canary_of(model: str) -> str:
+    """The track of a model's canary. A track has a wanted version, refusals and acknowledgements of its own."""
+    return f"{model}@canary"
+
+
+def shadow_of(model: str) -> str:
+    """The track of a model's shadow."""
+    return f"{model}@shadow"
+
+
+def watching_key(track: str) -> str:
+    """Who looks at a track's source: held for most of an interval by the watcher that acts in it."""
+    return f"uqueue:watching:{track}"
+
+
+def fence_key(track: str) -> str:
+    """Counts the looks at a track's source, so that one that ends late changes nothing."""
+    return f"uqueue:fence:{track}"
+
+
+def failures_key(track: str) -> str:
+    """How often in a row a track's source did not answer."""
+    return f"uqueue:failures:{track}"
+
+
+def comparison_key(model: str) -> str:
+    """How the answers of a model's shadow differ from those that were given (a hash of sums)."""
+    return f"uqueue:comparison:{model}"
+
+
 def wanted_key(model: str) -> str:
     """The version every process should serve (a hash: version, n_features, n_targets, moved_at)."""
     return f"uqueue:wanted:{model}"

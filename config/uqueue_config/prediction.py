@@ -37,6 +37,16 @@ class ModelIdentity:
     keras_version: str | None
     engine: str
 
+    @property
+    def weights_version(self) -> str:
+        """16 hex characters that name the weights alone."""
+        return self.sha256[:16]
+
+    @property
+    def calibration_version(self) -> str:
+        """16 hex characters that name the calibration alone; a new calibration of the same weights changes only it."""
+        return self.state_sha256[:16]
+
     def to_message(self) -> dict[str, Any]:
         return {
             "name": self.name,

@@ -49,13 +49,22 @@ def _numbers(value: Any) -> Any:
         raise ValueError("expected numbers separated by commas") from None
 
 
+def _words(value: Any) -> Any:
+    """Read `a, b` as well as JSON lists of text."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    return json.loads(text) if text.startswith("[") else [word.strip() for word in text.split(",") if word.strip()]
+
+
 def _redis_url(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().startswith(("redis://", "rediss://")):
         raise ValueError("expected a redis:// or rediss:// URL")
     return SecretStr(with_checks(value.get_secret_value()))
 
 
-def _above_zero(value: tuple[float, ...]) -> tuple[float, ...]:
+def above_zero(value: tuple[float, ...]) -> tuple[float, ...]:
+    """Return numbers that are all above 0 as they are. Raises ValueError."""
     if any(number <= 0 for number in value):
         raise ValueError("expected numbers above 0")
     return value
@@ -67,7 +76,8 @@ def _absolute(value: Path) -> Path:
     return value
 
 
-def _source(value: str) -> str:
+def checked_source(value: str) -> str:
+    """Return the name of an artifact source (see `uqueue_config.sources`) as it is. Raises ValueError."""
     source = parse_source(value)
     if isinstance(source, MLflowSource) and source.kind == "none":
         raise ValueError("expected models:/name@alias, models:/name/Stage or models:/name/3")
@@ -86,6 +96,8 @@ def _http_url(value: str) -> str:
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
+ForwardMode = Literal["dropout", "deterministic"]
+Engine = Literal["auto", "fused", "numpy", "tensorflow", "torch"]
 PerTarget = Annotated[tuple[float, ...], NoDecode, BeforeValidator(_numbers)]
 
 
@@ -103,11 +115,22 @@ class Settings(BaseSettings):
     workspace_root: Path | None = Field(
         None, description="Folder with models/<model>/model.h5 and state/<model>/mccp_state.pkl, as the MLO writes it."
     )
-    artifact_source: Annotated[str, AfterValidator(_source)] | None = Field(
+    artifact_source: Annotated[str, AfterValidator(checked_source)] | None = Field(
         None,
         description="Where models come from: a folder like UQUEUE_WORKSPACE_ROOT, which it goes before; "
         "s3://bucket/prefix, with ?version=@alias or ?version=name unless the latest is wanted; or models:/name@alias, "
         "models:/name/Stage or models:/name/3 in an MLflow registry.",
+    )
+    models: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+        None,
+        description="TOML file that lists several models with their sources, canaries and shadows (docs/models.md); "
+        "without it there is one, mccp-uq.",
+    )
+    model_memory_bytes: int | None = Field(
+        None,
+        ge=1,
+        description='Size of all loaded model files above which a process unloads models with load = "on-demand" and '
+        "pinned versions, the longest unused first; no limit unless set.",
     )
     s3_endpoint_url: HttpUrl | None = Field(
         None, description="Address of an S3-compatible store such as MinIO; Amazon's unless set."
@@ -130,12 +153,13 @@ class Settings(BaseSettings):
         None,
         description="Where workers keep the last good artifacts; a per-user folder in the temporary folder unless set.",
     )
-    forward_mode: Literal["dropout", "deterministic"] = Field(
+    forward_mode: ForwardMode = Field(
         "dropout", description="dropout: Monte Carlo dropout acts. deterministic: what Keras 3 `model.predict` gives."
     )
-    engine: Literal["auto", "fused", "numpy", "tensorflow"] = Field(
+    engine: Engine = Field(
         "auto",
-        description="What computes the passes; auto takes the first that can: fused (compiled), NumPy, TensorFlow.",
+        description="What computes the passes; auto takes the first that can: fused (compiled), NumPy, TensorFlow or, "
+        "for a model of its own, PyTorch.",
     )
     lane: Literal["on", "off"] = Field(
         "on",
@@ -147,7 +171,7 @@ class Settings(BaseSettings):
         description="What to do at start with a calibration older than its model: serve it with a warning, or refuse. "
         "A pair that already serves is never replaced by a stale one.",
     )
-    target_scale: Annotated[PerTarget, AfterValidator(_above_zero)] = Field(
+    target_scale: Annotated[PerTarget, AfterValidator(above_zero)] = Field(
         (), description="Multiplies each target (one number, or one per target, above 0)."
     )
     target_offset: PerTarget = Field((), description="Is added to each target after scaling.")
@@ -195,6 +219,38 @@ class Settings(BaseSettings):
     flower_password: SecretStr | None = Field(None, description="Password for Flower's basic authentication.")
     flower_address: str = Field("127.0.0.1", description="Address Flower listens on.")
     flower_port: int = Field(5555, ge=0, le=65535, description="Port Flower listens on.")
+    api_keys_file: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+        None,
+        description="TOML file with the hashes of the gateway's API keys, as `uqueue gateway new-key` writes it; read "
+        "again when it changes.",
+    )
+    gateway_auth: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether the gateway wants API keys. auto: yes, unless it listens on a loopback address and "
+        "UQUEUE_API_KEYS_FILE is not set.",
+    )
+    gateway_address: str = Field("127.0.0.1", description="Address the gateway listens on.")
+    gateway_port: int = Field(8000, ge=0, le=65535, description="Port the gateway listens on.")
+    gateway_max_body_bytes: int = Field(
+        16 * 1024 * 1024, ge=1024, description="Largest body of a request to the gateway."
+    )
+    gateway_body_seconds: Duration = Field(
+        timedelta(seconds=10),
+        description="How long the head of a request to the gateway may take to arrive, and its body.",
+    )
+    gateway_wait_seconds: Duration = Field(
+        timedelta(seconds=30), description="The longest that a request to the gateway waits for a job."
+    )
+    gateway_max_requests: int = Field(
+        2000, ge=1, description="Most requests that the gateway works on at a time; further ones are answered 503."
+    )
+    gateway_rate: float = Field(
+        1000.0, gt=0, description="Requests per second for each API key, or each client address without keys."
+    )
+    gateway_burst: int = Field(2000, ge=1, description="Requests that one API key may send at once.")
+    gateway_cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = Field(
+        (), description="Origins of web pages that may call the gateway, separated by commas; none unless set."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe log level shown.")
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
 

@@ -17,7 +17,15 @@ from uqueue_config.connections import connect_async, translated
 from uqueue_config.errors import JobNotFound, ServiceUnreachable, UnknownModel
 from uqueue_config.ledger import Application, AsyncLedger, JobRecord, JobStatus, LedgerCommands
 from uqueue_config.messages import PollReport
-from uqueue_config.names import DEFAULT_MODEL, MODELS_KEY, candidate_key, result_key, serving_key, wanted_key
+from uqueue_config.names import (
+    DEFAULT_MODEL,
+    MODELS_KEY,
+    candidate_key,
+    comparison_key,
+    result_key,
+    serving_key,
+    wanted_key,
+)
 from uqueue_config.prediction import IntervalPrediction
 from uqueue_config.settings import Settings
 
@@ -78,16 +86,29 @@ class AsyncClient:
         idempotency_key: str | None = None,
         expires: Expires = None,
         target_dim: int | None = None,
+        version: str | None = None,
+        sticky_key: str | None = None,
     ) -> AsyncJob:
         """Enqueue one job and return at once; arguments and errors as `Client.submit`."""
         options = {"seed": seed, "idempotency_key": idempotency_key, "expires": expires, "target_dim": target_dim}
+        options |= {"version": version, "sticky_key": sticky_key}
         return (await self._open(prepare(self.settings, features, model, **options)))[0]  # type: ignore[arg-type]
 
     async def submit_many(
-        self, list_of_features: Iterable[Any], model: str = DEFAULT_MODEL, *, expires: Expires = None
+        self,
+        list_of_features: Iterable[Any],
+        model: str = DEFAULT_MODEL,
+        *,
+        expires: Expires = None,
+        version: str | None = None,
+        sticky_key: str | None = None,
     ) -> list[AsyncJob]:
         """Enqueue one job per element, several hundred per round trip; see `Client.submit_many`."""
-        return await self._open(prepare_many(self.settings, list_of_features, model, expires=expires))
+        return await self._open(
+            prepare_many(
+                self.settings, list_of_features, model, expires=expires, version=version, sticky_key=sticky_key
+            )
+        )
 
     def job(self, id: str) -> AsyncJob:
         """Return a handle for a job submitted earlier. Nothing is looked up yet."""
@@ -180,9 +201,10 @@ class AsyncClient:
             pipeline.smembers(serving_key(name))
             pipeline.hgetall(wanted_key(name))
             pipeline.hgetall(candidate_key(name))
-            processes, wanted, candidate = await pipeline.execute()
+            pipeline.hgetall(comparison_key(name))
+            processes, wanted, candidate, comparison = await pipeline.execute()
             keys = [serving_key(name, process.decode()) for process in sorted(processes)]
-            return status_from(name, await connection.mget(keys) if keys else [], wanted, candidate)
+            return status_from(name, await connection.mget(keys) if keys else [], wanted, candidate, comparison)
 
     @asynccontextmanager
     async def _redis(self) -> AsyncIterator[redis.asyncio.Redis]:

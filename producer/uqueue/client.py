@@ -17,7 +17,15 @@ from uqueue_config.connections import connect, translated
 from uqueue_config.errors import JobNotFound, ServiceUnreachable, UnknownModel
 from uqueue_config.ledger import Application, JobRecord, JobStatus, Ledger, LedgerCommands
 from uqueue_config.messages import PollReport
-from uqueue_config.names import DEFAULT_MODEL, MODELS_KEY, candidate_key, result_key, serving_key, wanted_key
+from uqueue_config.names import (
+    DEFAULT_MODEL,
+    MODELS_KEY,
+    candidate_key,
+    comparison_key,
+    result_key,
+    serving_key,
+    wanted_key,
+)
 from uqueue_config.prediction import IntervalPrediction
 from uqueue_config.settings import Settings
 
@@ -90,6 +98,8 @@ class Client:
         idempotency_key: str | None = None,
         expires: Expires = None,
         target_dim: int | None = None,
+        version: str | None = None,
+        sticky_key: str | None = None,
     ) -> Job:
         """Enqueue one job for `features` (rows, columns) and return at once.
 
@@ -97,21 +107,34 @@ class Client:
         idempotency_key  the same key and request give the same job; another request raises IdempotencyConflict
         expires          seconds, timedelta or moment after which a job that has not started is dropped
         target_dim       refuse a model that has another number of targets
+        version          stable, canary, a version that `models` shows, or a name that the model's source has for one
+        sticky_key       jobs with one key are all answered by stable or all by canary; each by itself unless given
         Raises InvalidFeatures, PayloadTooLarge, InputError, QueueFull, IdempotencyConflict, StoreFull,
         ServiceUnreachable.
         """
         options = {"seed": seed, "idempotency_key": idempotency_key, "expires": expires, "target_dim": target_dim}
+        options |= {"version": version, "sticky_key": sticky_key}
         return self._open(prepare(self.settings, features, model, **options))[0]  # type: ignore[arg-type]
 
     def submit_many(
-        self, list_of_features: Iterable[Any], model: str = DEFAULT_MODEL, *, expires: Expires = None
+        self,
+        list_of_features: Iterable[Any],
+        model: str = DEFAULT_MODEL,
+        *,
+        expires: Expires = None,
+        version: str | None = None,
+        sticky_key: str | None = None,
     ) -> list[Job]:
         """Enqueue one job per element, several hundred per round trip.
 
         All elements are checked before the first is sent. Raises as `submit` does; QueueFull says how many were
         accepted before the queue was full.
         """
-        return self._open(prepare_many(self.settings, list_of_features, model, expires=expires))
+        return self._open(
+            prepare_many(
+                self.settings, list_of_features, model, expires=expires, version=version, sticky_key=sticky_key
+            )
+        )
 
     def job(self, id: str) -> Job:
         """Return a handle for a job submitted earlier, by whomever. Nothing is looked up yet."""
@@ -214,9 +237,10 @@ class Client:
             pipeline.smembers(serving_key(name))
             pipeline.hgetall(wanted_key(name))
             pipeline.hgetall(candidate_key(name))
-            processes, wanted, candidate = pipeline.execute()
+            pipeline.hgetall(comparison_key(name))
+            processes, wanted, candidate, comparison = pipeline.execute()
             keys = [serving_key(name, process.decode()) for process in sorted(processes)]
-            return status_from(name, cast(Any, connection.mget(keys)) if keys else [], wanted, candidate)
+            return status_from(name, cast(Any, connection.mget(keys)) if keys else [], wanted, candidate, comparison)
 
     @contextmanager
     def _redis(self) -> Iterator[redis.Redis]:

@@ -45,25 +45,78 @@ def announced_result(announcement: bytes | None) -> Mapping[str, Any] | None:
 
 
 @dataclass(frozen=True)
+class ShadowComparison:
+    """How a shadow's answers differ from those that were given, over all jobs since either version changed.
+
+    jobs, failed        jobs compared; those that the shadow could not answer
+    rows                rows that both answered
+    midpoint_distance   mean absolute difference of the midpoints, in the model's units
+    width, shadow_width mean interval widths
+    outside             share of the shadow's midpoints that lie outside the interval given
+    passes, shadow_passes   mean Monte Carlo passes per row
+    """
+
+    version: str
+    shadow_version: str
+    jobs: int
+    failed: int
+    rows: int
+    midpoint_distance: float
+    width: float
+    shadow_width: float
+    outside: float
+    passes: float
+    shadow_passes: float
+
+    @classmethod
+    def parse(cls, sums: Mapping[bytes, bytes]) -> ShadowComparison | None:
+        """Read the sums that workers keep; None where there are none."""
+        version, _, shadow_version = sums.get(b"versions", b"").decode().partition(" ")
+        if not shadow_version:
+            return None
+        number = {name.decode(): float(text) for name, text in sums.items() if name != b"versions"}
+        cells, rows = max(1.0, number.get("cells", 0)), max(1.0, number.get("rows", 0))
+        shares: dict[str, Any] = {name: number.get(name, 0) / cells for name in ("width", "shadow_width", "outside")}
+        shares |= {name: number.get(name, 0) / rows for name in ("passes", "shadow_passes")}
+        counts: dict[str, Any] = {name: int(number.get(name, 0)) for name in ("jobs", "failed", "rows")}
+        return cls(
+            version=version,
+            shadow_version=shadow_version,
+            midpoint_distance=number.get("midpoint", 0) / cells,
+            **counts,
+            **shares,
+        )
+
+
+@dataclass(frozen=True)
 class ModelStatus:
-    """One model: the version every process should serve, what was refused last, and who serves what."""
+    """One model or track: the version every process should serve, what was refused last, and who serves what.
+
+    shadow  how the answers of its shadow compare, None where it has none
+    """
 
     name: str
     wanted_version: str | None
     rejected_version: str | None
     rejected_reason: str | None
     processes: tuple[Acknowledgement, ...]
+    shadow: ShadowComparison | None = None
 
     @property
     def converged(self) -> bool:
-        """Whether at least one process is there and all of them serve the wanted version."""
+        """Whether at least one process is there and all of them serve the wanted version, or load it on demand."""
         return bool(self.processes) and all(
-            process.version is not None and process.version == self.wanted_version for process in self.processes
+            process.state == "unloaded" or (process.version is not None and process.version == self.wanted_version)
+            for process in self.processes
         )
 
 
 def status_from(
-    name: str, acknowledgements: Sequence[bytes | None], wanted: dict[bytes, bytes], candidate: dict[bytes, bytes]
+    name: str,
+    acknowledgements: Sequence[bytes | None],
+    wanted: dict[bytes, bytes],
+    candidate: dict[bytes, bytes],
+    comparison: dict[bytes, bytes],
 ) -> ModelStatus:
     """Put together what Redis answered; a process whose acknowledgement has lapsed (None) is left out."""
 
@@ -76,6 +129,7 @@ def status_from(
         rejected_version=text(candidate, b"version") or None,
         rejected_reason=text(candidate, b"reason"),
         processes=tuple(Acknowledgement.model_validate_json(one) for one in acknowledgements if one),
+        shadow=ShadowComparison.parse(comparison),
     )
 
 

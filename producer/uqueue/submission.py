@@ -99,22 +99,33 @@ def prepare(
     idempotency_key: str | None = None,
     expires: Expires = None,
     target_dim: int | None = None,
+    version: str | None = None,
+    sticky_key: str | None = None,
 ) -> Submission:
     """Check everything that can be checked here. Raises InputError and its subclasses; nothing is sent."""
     job_id = _new_id() if idempotency_key is None else str(uuid.uuid5(_KEYED_JOBS, idempotency_key))
     array = validate_features(features, columns=None, max_rows=settings.max_rows)
     tables: Tables = {}
-    application = _application(settings, job_id, PredictRequest.of(array, model, seed, target_dim), array, tables)
+    request = PredictRequest.of(array, model, seed, target_dim, version, sticky_key)
+    application = _application(settings, job_id, request, array, tables)
     return Submission(model, Queue.PREDICTIONS, [application], _seconds_left(expires), idempotency_key, tables)
 
 
-def prepare_many(settings: Settings, tables: Iterable[Any], model: str, *, expires: Expires = None) -> Submission:
+def prepare_many(
+    settings: Settings,
+    tables: Iterable[Any],
+    model: str,
+    *,
+    expires: Expires = None,
+    version: str | None = None,
+    sticky_key: str | None = None,
+) -> Submission:
     """Check the features of many jobs. Raises as `prepare` does, naming the first job that is wrong."""
     applications: list[Application] = []
     together: Tables = {}
     for features in tables:
         array = validate_features(features, columns=None, max_rows=settings.max_rows)
-        request = PredictRequest.of(array, model, None, None)
+        request = PredictRequest.of(array, model, version=version, sticky_key=sticky_key)
         applications.append(_application(settings, _new_id(), request, array, together))
     return Submission(model, Queue.PREDICTIONS, applications, _seconds_left(expires), tables=together)
 
@@ -153,6 +164,8 @@ def _with_message(job_id: str, request: PredictRequest, array: NDArray[np.float3
     kwargs = request.to_json()
     shown = f"{{'model': {request.model!r}, 'features': '{rows} x {columns} numbers'}}"
     message = template(Task.PREDICT, Queue.PREDICTIONS, shown).message(job_id, kwargs)
+    if request.version is not None:  # may have another shape than the version that the ledger knows
+        return Application(job_id, digest(kwargs), message)
     return Application(job_id, digest(kwargs), message, columns, request.target_dim)
 
 

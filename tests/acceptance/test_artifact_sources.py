@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import uqueue
@@ -15,11 +13,11 @@ from builders.command import uqueue as command
 from builders.fault_proxy import Fault, FaultProxy, fault_proxy
 from builders.s3_server import S3Server, s3_server
 from builders.service import RunningService, running_service
+from builders.traffic import ROW, SEED, Traffic
 from builders.waiting import eventually
 from uqueue_worker.artifacts import LocalFilesystemProvider
 from uqueue_worker.models import load_interval_model
 
-ROW = np.linspace(-1.0, 1.0, 8).reshape(1, 8)
 SOURCE = "s3://models/team/a"
 
 
@@ -41,35 +39,6 @@ def service(tmp_path: Path, server: S3Server, proxy: FaultProxy) -> Iterator[Run
     env = {"UQUEUE_ARTIFACT_SOURCE": SOURCE, "UQUEUE_POLL_SECONDS": "0.3", **server.environment(proxy.url)}
     with running_service(tmp_path / "service", concurrency=2, env=env) as running:
         yield running
-
-
-class Traffic:
-    """Submits jobs from a thread until stopped, and keeps every answer."""
-
-    def __init__(self, client: uqueue.Client) -> None:
-        self._client = client
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.answers: list[uqueue.IntervalPrediction] = []
-        self.errors: list[Exception] = []
-
-    def __enter__(self) -> Traffic:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self.answers += [job.result(timeout=30) for job in self._client.submit_many([ROW] * 10)]
-            except Exception as error:
-                self.errors.append(error)
-
-    def answered_by(self, version: str | None) -> bool:
-        return any(answer.model.version == version for answer in self.answers)
 
 
 def publish(service: RunningService, folder: Path, number: int) -> None:
@@ -94,8 +63,8 @@ def test_publishing_while_jobs_flow(
     eventually(lambda: client.models() and moved_from(None), "the first version is served")
     first = client.model().wanted_version
     truth[first] = 1.0
-    answer = client.submit(ROW, seed=5).result(timeout=20)
-    from_folder = load_interval_model(LocalFilesystemProvider(tmp_path / "one")).predict(ROW, seed=5)
+    answer = client.submit(ROW, seed=SEED).result(timeout=20)
+    from_folder = load_interval_model(LocalFilesystemProvider(tmp_path / "one")).predict(ROW, seed=SEED)
     assert answer.to_message("base64") == from_folder.to_message("base64"), "where it came from makes no difference"
 
     with Traffic(client) as traffic:

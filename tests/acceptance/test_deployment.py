@@ -34,12 +34,11 @@ def test_compose_runs_the_procfile_lines() -> None:
 
 def test_compose_services() -> None:
     services = COMPOSE["services"]
-    assert set(services) == {"redis-users", "redis", "worker", "beat", "flower", "minio"}
+    assert set(services) == {"redis-users", "redis", "worker", "beat", "flower", "web", "minio", "minio-bucket"}
     redis = " ".join(services["redis"]["command"])
     assert "--appendonly yes" in redis
     assert "noeviction" in redis
-    assert services["minio"]["profiles"] == ["minio"]
-    for name in ("worker", "beat", "flower"):
+    for name in ("worker", "beat", "flower", "web"):
         assert services[name]["depends_on"] == {"redis": {"condition": "service_healthy"}}
         assert services[name]["build"]["dockerfile"] == "deploy/Dockerfile"
     assert services["worker"]["volumes"][0].endswith(":/workspace:ro")
@@ -47,9 +46,9 @@ def test_compose_services() -> None:
 
 def test_compose_gives_each_service_its_own_redis_user() -> None:
     services = COMPOSE["services"]
-    for name in ("worker", "beat", "flower"):
-        variable = f"${{REDIS_{name.upper()}_PASSWORD:?see docs/security.md}}"
-        assert services[name]["environment"]["UQUEUE_BROKER_URL"] == f"redis://{name}:{variable}@redis:6379/0"
+    for name, user in {"worker": "worker", "beat": "beat", "flower": "flower", "web": "gateway"}.items():
+        variable = f"${{REDIS_{user.upper()}_PASSWORD:?see docs/security.md}}"
+        assert services[name]["environment"]["UQUEUE_BROKER_URL"] == f"redis://{user}:{variable}@redis:6379/0"
         assert str(services[name]).count("REDIS_") == 1
 
 
@@ -69,14 +68,44 @@ def test_compose_makes_the_users_before_redis_starts() -> None:
     assert redis["environment"] == {"REDISCLI_AUTH": users["environment"]["REDIS_HEALTH_PASSWORD"]}
 
 
+def test_compose_brings_a_store_with_a_bucket_on_request() -> None:
+    store, bucket = COMPOSE["services"]["minio"], COMPOSE["services"]["minio-bucket"]
+    assert store["profiles"] == bucket["profiles"] == ["s3"]
+    assert store["image"] == bucket["image"]
+    assert store["healthcheck"]["test"] == ["CMD", "mc", "ready", "local"]
+    assert bucket["depends_on"] == {"minio": {"condition": "service_healthy"}}
+    assert subprocess.run(["sh", "-nc", *bucket["command"]], check=False).returncode == 0
+    assert {name for name in bucket["environment"] if name in bucket["command"][0]} == set(bucket["environment"])
+    assert store["environment"]["MINIO_ROOT_PASSWORD"] == "${UQUEUE_S3_SECRET_ACCESS_KEY:-}"
+    assert all(port.startswith("127.0.0.1:") for port in store["ports"])
+
+
+def test_compose_passes_the_source_of_models_on_to_the_worker_only() -> None:
+    services = COMPOSE["services"]
+    passed = {
+        *("UQUEUE_S3_ENDPOINT_URL", "UQUEUE_S3_REGION", "UQUEUE_S3_ACCESS_KEY_ID", "UQUEUE_S3_SECRET_ACCESS_KEY"),
+        *("UQUEUE_MLFLOW_TRACKING_URL",),
+    }
+    environment = services["worker"]["environment"]
+    assert {name: environment[name] for name in passed} == dict.fromkeys(passed), "unset where nobody sets them"
+    default = re.fullmatch(r"\$\{UQUEUE_ARTIFACT_SOURCE:-(.+)\}", environment["UQUEUE_ARTIFACT_SOURCE"])
+    assert default is not None
+    assert default[1] == environment["UQUEUE_WORKSPACE_ROOT"]
+    for name in ("beat", "flower"):
+        assert not passed & set(services[name]["environment"])
+
+
 def test_compose_sets_only_settings_that_exist() -> None:
     known = {f"UQUEUE_{name.upper()}" for name in Settings.model_fields}
     for service in COMPOSE["services"].values():
-        named = {name for name in service.get("environment", {}) if name.startswith("UQUEUE_")}
-        assert named <= known
+        environment = service.get("environment", {})
         values = {
-            name: "1" if "$" in str(service["environment"][name]) else service["environment"][name] for name in named
+            name: value for name, value in environment.items() if name.startswith("UQUEUE_") and value is not None
         }
+        assert {name for name in environment if name.startswith("UQUEUE_")} <= known
+        for name, value in values.items():
+            default = re.fullmatch(r"\$\{\w+:-(.+)\}", value)
+            values[name] = default[1] if default else "1" if "$" in value else value
         if values:
             values["UQUEUE_BROKER_URL"] = "redis://redis:6379/0"
             Settings.load(values)
@@ -99,13 +128,13 @@ def test_the_image_runs_as_nobody_in_particular_and_copies_what_exists() -> None
 @pytest.mark.parametrize("name", list(PROCFILE))
 def test_every_procfile_line_starts_and_stops(name: str, tmp_path: Path) -> None:
     write_workspace(tmp_path / "workspace")
-    ready = {"worker": "ready.", "beat": "beat: Starting", "flower": "Visit me at"}[name]
+    ready = {"worker": "ready.", "beat": "beat: Starting", "flower": "Visit me at", "web": '"event": "listening"'}[name]
     with running_service(
         tmp_path / "service",
         workspace=tmp_path / "workspace",
         concurrency=1,
         beat=False,
-        env={"UQUEUE_FLOWER_PORT": "0"},
+        env={"UQUEUE_FLOWER_PORT": "0", "UQUEUE_GATEWAY_PORT": "0"},
     ) as service:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         log = tmp_path / "log"

@@ -18,6 +18,8 @@ import psutil
 import pytest
 
 from builders.artifacts import write_workspace
+from builders.command import uqueue as command
+from builders.publisher import SOURCE, publishing
 from builders.service import all_gone
 from builders.waiting import eventually
 from uqueue import Client, Settings
@@ -174,3 +176,36 @@ def test_a_second_ctrl_c_is_quicker(tmp_path: Path) -> None:
         up.process.send_signal(signal.SIGINT)
         assert up.process.wait(20) == 0
         eventually(lambda: all_gone(children), "every child has ended", seconds=5)
+
+
+def test_the_workspace_that_is_given_goes_before_the_source_that_is_set(tmp_path: Path) -> None:
+    write_workspace(tmp_path / "workspace")
+    env = {"UQUEUE_ARTIFACT_SOURCE": "s3://nowhere/at-all", "UQUEUE_CONCURRENCY": "1"}
+    with running_up(tmp_path, "--workspace", str(tmp_path / "workspace"), "--no-flower", "--no-beat", env=env) as up:
+        up.wait_for("uqueue is ready")
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(40) == 0
+
+
+def test_a_bucket_that_is_given_goes_before_the_source_that_is_set(tmp_path: Path) -> None:
+    with publishing(tmp_path) as publisher:
+        version, _ = publisher.good(1)
+        env = {"UQUEUE_ARTIFACT_SOURCE": str(tmp_path / "nowhere"), **publisher.server.environment()}
+        arguments = ["--source", SOURCE, "--concurrency", "1", "--no-flower", "--no-beat"]
+        with running_up(tmp_path, *arguments, env=env) as up:
+            up.wait_for("uqueue is ready")
+            assert version[:12] in up.stdout
+            up.process.send_signal(signal.SIGINT)
+            assert up.process.wait(40) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--workspace", "/a", "--source", SOURCE], "--workspace and --source: give one of them"),
+        (["--source", "s3://"], "UQUEUE_ARTIFACT_SOURCE: expected s3://bucket/prefix"),
+        (["--source", "models:/energy@production"], "set mlflow_tracking_url"),
+    ],
+)
+def test_what_cannot_be_served_is_a_sentence(arguments: list[str], words: str) -> None:
+    assert words in command(os.environ, "up", *arguments, code=2).stderr

@@ -21,7 +21,9 @@ class Fault:
     keep_bytes    of the body are sent, then the connection ends
     flip          changes one byte of the body
     hang          sends nothing for as long as the proxy runs
-    slow_seconds  pass before it
+    drop          ends the connection without a word
+    slow_seconds  pass before the request goes on to the server
+    late_seconds  pass before the answer, which is that of the server at once, goes back
     """
 
     status: int | None = None
@@ -29,7 +31,9 @@ class Fault:
     keep_bytes: int | None = None
     flip: bool = False
     hang: bool = False
+    drop: bool = False
     slow_seconds: float = 0.0
+    late_seconds: float = 0.0
 
 
 Choice = Callable[[str, str], Fault | None]
@@ -37,12 +41,16 @@ Choice = Callable[[str, str], Fault | None]
 
 @dataclass
 class FaultProxy:
-    """A running proxy; set `fault(method, path)` to choose what breaks. `requests` are (method, path, status)."""
+    """A running proxy; set `fault(method, path)` to choose what breaks.
+
+    `requests` are (method, path, status) of those that were answered, `arrivals` (method, path) of all there were.
+    """
 
     target: str
     url: str = ""
     fault: Choice = lambda method, path: None
     requests: list[tuple[str, str, int]] = field(default_factory=list)
+    arrivals: list[tuple[str, str]] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
 
     def break_all(self, fault: Fault) -> None:
@@ -98,13 +106,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.shared.arrivals.append((self.command, self.path))
         fault = self.shared.fault(self.command, self.path) or Fault()
+        if fault.drop:
+            self.close_connection = True
+            return
         if fault.hang or (fault.slow_seconds and self.shared.closing.wait(fault.slow_seconds)):
             self.shared.closing.wait()
             self.close_connection = True
             return
         status, headers, content = self._forward(body) if fault.status is None else (fault.status, [], fault.body)
         self.shared.requests.append((self.command, self.path, status))
+        if fault.late_seconds and self.shared.closing.wait(fault.late_seconds):
+            self.close_connection = True
+            return
         if fault.flip and content:
             content = bytes([content[0] ^ 1]) + content[1:]
         self.send_response_only(status)

@@ -129,7 +129,7 @@ class Book:
 
     def _claim(self, process: Process, args: Any, reply: Any) -> None:
         _, flat, _ = reply
-        worker, again, may_retry = args[1], args[3] == 1, args[7] == 1
+        worker, again, may_retry = args[1], args[3] == 1, args[8] == 1
         for job_id, number, _message in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
             name = job_id.decode()
             is_repeated = again and self._is_repeated(worker, name, number)
@@ -141,7 +141,7 @@ class Book:
                 raise Violation(f"attempt {number} of {name} was not handed out alone")
 
     def _begin(self, process: Process, args: Any, reply: Any) -> None:
-        state, number, _ = reply
+        state, number, *_ = reply
         job_id, worker = str(args[0]), args[2]
         if state == b"running" and not self._is_repeated(worker, job_id, number):
             self._begins(process, worker, job_id, number)

@@ -7,7 +7,8 @@ from typing import Any
 from kombu import Exchange
 from kombu import Queue as KombuQueue
 
-from uqueue_config.names import CELERY_DEFAULT_QUEUE, DEFAULT_MODEL, Queue, Task
+from uqueue_config.catalog import Catalog
+from uqueue_config.names import CELERY_DEFAULT_QUEUE, Queue, Task
 from uqueue_config.settings import Settings
 
 #: How the result backend's URL begins; Celery reads the rest as an ordinary URL.
@@ -63,15 +64,16 @@ def celery_configuration(settings: Settings) -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        # The only entry is periodic, so there is nothing to remember on disk between runs.
+        # The entries are periodic, so there is nothing to remember on disk between runs.
         "beat_scheduler": "celery.beat:Scheduler",
         "beat_schedule": {
-            "poll-artifacts": {
+            f"poll-{track}": {
                 "task": Task.POLL_ARTIFACTS.value,
                 "schedule": settings.poll_seconds,
-                "kwargs": {"model": DEFAULT_MODEL},
+                "kwargs": {"model": track, "scheduled": True},
                 "options": {"expires": POLL_EXPIRES_SECONDS, "ignore_result": True},
             }
+            for track in Catalog.load(settings).tracks
         },
         "beat_max_loop_interval": max(0.05, min(5.0, settings.poll_seconds.total_seconds())),
         "timezone": "UTC",

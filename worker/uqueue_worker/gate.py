@@ -105,8 +105,10 @@ class Gate:
 
     def _check_poll(self, job_id: str, kwargs: dict[str, Any]) -> None:
         """A poll under the id of a prediction would end it, by its answer or by an argument that it does not take."""
-        if not kwargs.keys() <= {"model"}:
-            raise InvalidMessage(reason="body: a poll has no argument but `model`")
+        if not kwargs.keys() <= {"model", "scheduled"}:
+            raise InvalidMessage(reason="body: a poll has no arguments but `model` and `scheduled`")
+        if not (isinstance(kwargs.get("model", ""), str) and isinstance(kwargs.get("scheduled", False), bool)):
+            raise InvalidMessage(reason="body: a poll names its `model` in text, and `scheduled` is true or false")
         queue, model = cast(list[Any], self._ledger.connection.hmget(job_key(job_id), ["queue", "model"]))
         if queue == Queue.PREDICTIONS.value.encode() or (queue is None and model is not None):
             raise InvalidMessage(reason="headers.id: it belongs to a prediction")

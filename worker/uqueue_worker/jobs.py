@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -27,13 +27,15 @@ from uqueue_config.names import DEFAULT_MODEL, JobState, Queue, process_of, serv
 from uqueue_config.payload import PayloadFolder
 from uqueue_config.seeds import seed_from_job_id
 from uqueue_config.settings import Settings
-from uqueue_worker.models import IntervalModel
+from uqueue_worker.models.catalog import Served, Wanted
+from uqueue_worker.models.comparison import Comparisons
 from uqueue_worker.units import in_target_units
 
 #: Progress is written, and a wish to cancel noticed, at most this often.
 CHECKPOINT_SECONDS = 0.1
 #: How long a job waits before it asks an unreachable Redis again.
 RETRY_SECONDS = 0.5
+ModelFor = Callable[[PredictRequest, str, Wanted], Served]
 _log = structlog.get_logger("uqueue.jobs")
 
 
@@ -44,25 +46,27 @@ class JobHasEnded(Exception):
 class JobRunner:
     """Runs jobs through the ledger with a model that somebody else keeps."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, worker: str) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger, worker: str, tracks: Sequence[str]) -> None:
         self._settings = settings
         self._ledger = ledger
         self._commands = LedgerCommands(settings.result_ttl_seconds, settings.record_ttl_seconds)
         self._worker = worker
+        self._tracks = tuple(tracks)
         self._payloads = PayloadFolder.of(settings)
 
     def run(
-        self, job_id: str, kwargs: Mapping[str, Any], model_for: Callable[[str, str | None], IntervalModel]
+        self, job_id: str, kwargs: Mapping[str, Any], model_for: ModelFor, comparisons: Comparisons
     ) -> dict[str, Any]:
         """Return the result message of one job.
 
-        `model_for(name, wanted_version)` gives the loaded model. Raises JobHasEnded, or the UqueueError that ends the
-        job; anything unforeseen is logged and becomes InternalError with a reference.
+        `model_for(request, job_id, wanted)` gives the loaded model, `comparisons` takes what its shadow answers. Raises
+        JobHasEnded, or the UqueueError that ends the job; anything unforeseen is logged and becomes InternalError with
+        a reference.
         """
         attempt = self._begin(job_id, kwargs)
         with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=attempt.number):
             try:
-                return self._answer(job_id, kwargs, attempt, model_for)
+                return self._answer(job_id, kwargs, attempt, model_for, comparisons)
             except SoftTimeLimitExceeded:
                 limit = self._settings.soft_time_limit_seconds.total_seconds()
                 raise JobTimeLimit(job_id=job_id, limit_seconds=limit) from None
@@ -77,7 +81,12 @@ class JobRunner:
     def _begin(self, job_id: str, kwargs: Mapping[str, Any]) -> Attempt:
         limit, model = self._settings.max_attempts, str(kwargs.get("model", DEFAULT_MODEL))
         command = self._commands.begin(
-            job_id, model=model, worker=self._worker, max_attempts=limit, digest=_digest(kwargs)
+            job_id,
+            model=model,
+            worker=self._worker,
+            max_attempts=limit,
+            digest=_digest(kwargs),
+            tracks=self._tracks,
         )
         attempt = self._patiently(command)
         if attempt.holder and self._is_gone(attempt.holder):
@@ -114,22 +123,27 @@ class JobRunner:
         job_id: str,
         kwargs: Mapping[str, Any],
         attempt: Attempt,
-        model_for: Callable[[str, str | None], IntervalModel],
+        model_for: ModelFor,
+        comparisons: Comparisons,
     ) -> dict[str, Any]:
         started = time.perf_counter()
         request = PredictRequest.read(kwargs)
-        model = model_for(request.model, attempt.wanted_version)
+        served = model_for(request, job_id, dict(zip(self._tracks, attempt.wanted_versions, strict=True)))
+        model, shadow = served.model, served.shadow
+        seed = seed_from_job_id(job_id) if request.seed is None else request.seed
         with structlog.contextvars.bound_contextvars(model=request.model, model_version=model.identity.version):
             features = request.raw_features(self._payloads)
             prediction = model.predict(
                 features,
-                seed=seed_from_job_id(job_id) if request.seed is None else request.seed,
+                seed=seed,
                 target_dim=request.target_dim,
                 on_progress=self.checkpoint(job_id, len(features)),
             )
             seconds = round(time.perf_counter() - started, 6)
             _log.info("job_answered", rows=len(prediction), passes=int(prediction.passes_used.sum()), seconds=seconds)
-        return in_target_units(prediction, self._settings).to_message(request.encoding)
+        if shadow is not None:
+            comparisons.compare(1, model, prediction, shadow, lambda: shadow.predict(features, seed=seed))
+        return in_target_units(prediction, served.spec).to_message(request.encoding)
 
     def checkpoint(self, job_id: str, rows_total: int) -> Callable[[int], None]:
         """Return what the model calls between chunks of passes with the rows it has finished."""

@@ -1,4 +1,4 @@
-"""What one worker process owns: its settings, Redis connection, model and heartbeat. Made on first use, once."""
+"""What one worker process owns: its settings, Redis connection, models and heartbeat. Made on first use, once."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from billiard.pool import EX_RECYCLE
 from billiard.process import current_process
 from threadpoolctl import threadpool_limits
 
+from uqueue_config.catalog import Catalog, ModelSpec
 from uqueue_config.connections import connect
-from uqueue_config.errors import UnknownModel
 from uqueue_config.ledger import Ledger
-from uqueue_config.names import DEFAULT_MODEL, lane_of
+from uqueue_config.names import lane_of
 from uqueue_config.settings import Settings
 from uqueue_worker.artifacts import open_cache, open_provider
 from uqueue_worker.jobs import JobRunner
 from uqueue_worker.lane import Lane
 from uqueue_worker.lane.batch import Batch
 from uqueue_worker.lane.events import BatchEvents
+from uqueue_worker.models.catalog import ModelCatalog
+from uqueue_worker.models.comparison import Comparisons
 from uqueue_worker.models.store import LoadOptions, ModelStore
 from uqueue_worker.payloads import PayloadSweeper
 from uqueue_worker.serving import Heartbeat, poll, prune
@@ -51,7 +53,7 @@ class WorkerProcess:
         self._starting = threading.Lock()
         self._heartbeat: Heartbeat | None = None
         self._lane: Lane | None = None
-        self._jobs_done = 0
+        self.comparisons = Comparisons()
         self._answering_since: float | None = None
 
     @cached_property
@@ -59,14 +61,25 @@ class WorkerProcess:
         return connect(self.settings.result_store)
 
     @cached_property
-    def store(self) -> ModelStore:
+    def models(self) -> ModelCatalog:
+        return ModelCatalog(self._catalog, self._open_store, self.settings.model_memory_bytes)
+
+    @cached_property
+    def _catalog(self) -> Catalog:
+        return Catalog.load(self.settings)
+
+    def _open_store(self, spec: ModelSpec, track: str, source: str | None) -> ModelStore:
+        settings = self.settings.model_copy(update={"artifact_source": source})
         options = LoadOptions(
-            forward_mode=self.settings.forward_mode,
-            engine=self.settings.engine,
-            refuse_stale=self.settings.stale_calibration == "refuse",
+            forward_mode=spec.forward_mode,
+            engine=spec.engine,
+            refuse_stale=settings.stale_calibration == "refuse",
+            nominal_coverage=spec.nominal_coverage,
+            memory_limit_bytes=spec.memory_limit_bytes,
         )
-        cache = open_cache(self.settings, cache_folder(self.settings))
-        return ModelStore(DEFAULT_MODEL, open_provider(self.settings, DEFAULT_MODEL, cache), cache, options)
+        cache = open_cache(settings, cache_folder(settings))
+        provider = open_provider(settings, spec.name, cache)
+        return ModelStore(spec.name, provider, cache, options, track=track, on_demand=spec.on_demand)
 
     @cached_property
     def _sweeper(self) -> Sweeper:
@@ -82,7 +95,10 @@ class WorkerProcess:
 
     @cached_property
     def runner(self) -> JobRunner:
-        return JobRunner(self.settings, Ledger(self.redis), self.start().process)
+        return self._runner_of(self.start().process)
+
+    def _runner_of(self, worker: str) -> JobRunner:
+        return JobRunner(self.settings, Ledger(self.redis), worker, self._catalog.tracks)
 
     @property
     def is_serving(self) -> bool:
@@ -90,16 +106,15 @@ class WorkerProcess:
         return self._heartbeat is not None
 
     def start(self) -> Heartbeat:
-        """Load the model and follow the wanted version from now on; does so once."""
+        """Load the models and follow the wanted versions from now on; does so once."""
         with self._starting:
             if self._heartbeat is None:
                 # One core per process; a matrix product split over more threads may also differ in its last bit.
                 threadpool_limits(1)
                 self._heartbeat = Heartbeat(
                     self.redis,
-                    self.store,
+                    self.models,
                     retry_seconds=self.settings.poll_seconds.total_seconds(),
-                    jobs_done=lambda: self._jobs_done + (self._lane.jobs_done if self._lane else 0),
                     busy_since=self._busy_since,
                     pool_pid=os.getppid() if hasattr(current_process(), "index") else None,
                     chores=self._chores,
@@ -117,12 +132,14 @@ class WorkerProcess:
 
     def _chores(self) -> None:
         self._payload_sweeper.take_turn()
+        self.comparisons.store(self.redis)
         self._sweeper.take_turn()
 
     def _start_lane(self, heartbeat: Heartbeat) -> Lane:
-        runner = JobRunner(self.settings, Ledger(self.redis), heartbeat.process)
-        batch = Batch(self.settings, self.store.serve, runner.checkpoint)
-        lane = Lane(self.settings, batch, lane_of(heartbeat.process), watch=self._row, retire=self._retire)
+        checkpoint_for = self._runner_of(heartbeat.process).checkpoint
+        batch = Batch(self.settings, self.models.serve, checkpoint_for, self.comparisons)
+        tracks, worker = self._catalog.tracks, lane_of(heartbeat.process)
+        lane = Lane(self.settings, batch, worker, tracks, watch=self._row, retire=self._retire)
         database = self.redis.connection_pool.connection_kwargs.get("db", 0)
         lane.start(BatchEvents(flower_hostname, database) if flower_hostname else None)
         return lane
@@ -144,19 +161,19 @@ class WorkerProcess:
         self.start()
         self._answering_since = time.time()
         try:
-            return self.runner.run(job_id, kwargs, self.store.serve)
+            return self.runner.run(job_id, kwargs, self.models.serve, self.comparisons)
         finally:
             self._answering_since = None
-            self._jobs_done += 1
 
-    def poll(self, model: str) -> dict[str, Any]:
-        """Look at the artifacts now. Raises UnknownModel."""
+    def poll(self, track: str, *, scheduled: bool) -> dict[str, Any]:
+        """Look at the artifacts of a track now, or leave it to whoever does in this interval. Raises UnknownModel."""
         heartbeat = self.start()
-        if model != self.store.name:
-            raise UnknownModel(model=model, served=self.store.name)
-        report = poll(self.redis, self.store)
-        heartbeat.acknowledge()
-        prune(self.redis, model)
+        interval_seconds = self.settings.poll_seconds.total_seconds()
+        report = poll(self.redis, self.models.store(track), interval_seconds, scheduled=scheduled)
+        if report.outcome != "elsewhere":
+            self.models.make_room(keep=track)
+            heartbeat.acknowledge()
+            prune(self.redis, track)
         return report.model_dump()
 
 

@@ -1,7 +1,8 @@
-"""Keeping one process on the wanted version, and saying so.
+"""Keeping one process on the wanted versions, and saying so.
 
-The wanted version is a pointer in Redis. A process compares it when it claims a job, when a reload signal comes, and
-every heartbeat, so that a lost signal or a late start changes nothing. Each heartbeat renews the acknowledgement.
+The wanted version of each track is a pointer in Redis. A process compares it when it claims a job, when a reload signal
+comes, and every heartbeat, so that a lost signal or a late start changes nothing. Each heartbeat renews the
+acknowledgements, one for each track.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import redis
@@ -18,10 +20,18 @@ import structlog
 from redis.exceptions import RedisError
 
 from uqueue_config.messages import LAPSE_SECONDS, Acknowledgement, PollReport
-from uqueue_config.names import MODELS_KEY, RELOAD_CHANNEL, candidate_key, serving_key, wanted_key
+from uqueue_config.names import MODELS_KEY, RELOAD_CHANNEL, candidate_key, failures_key, serving_key
+from uqueue_worker.models.catalog import ModelCatalog
 from uqueue_worker.models.store import Candidate, ModelStore
+from uqueue_worker.pointer import Pointer
 
 HEARTBEAT_SECONDS = 2.0
+#: A look on a schedule keeps others away for this share of an interval, so that clocks that drift lose no look.
+HELD_SHARE = 0.9
+#: A source that fails again and again is looked at every so many intervals, and at least this often.
+MOST_INTERVALS = 8.0
+LONGEST_PAUSE_SECONDS = 60.0
+FAILURES_KEPT_SECONDS = 600
 #: In a script, because a Redis at its memory limit would refuse the commands: what serves must not look dead then.
 _ACKNOWLEDGE = """#!lua flags=allow-oom
 redis.call('SADD', KEYS[1], ARGV[1])
@@ -31,103 +41,80 @@ redis.call('SET', KEYS[3], ARGV[3], 'EX', ARGV[4])
 _log = structlog.get_logger("uqueue.serving")
 
 
-class Pointer:
-    """The wanted version of one model, in Redis."""
-
-    def __init__(self, connection: redis.Redis, store: ModelStore) -> None:
-        self._redis = connection
-        self._store = store
-
-    def read(self) -> str | None:
-        version = cast(bytes | None, self._redis.hget(wanted_key(self._store.name), "version"))
-        return version.decode() if version else None
-
-    def move(self, *, only_if_unset: bool = False) -> None:
-        """Point at what this process serves, and tell the others to look."""
-        model = self._store.model
-        if model is None or (only_if_unset and self.read() is not None):
-            return
-        fields = {
-            "version": model.identity.version,
-            "n_features": model.n_features,
-            "n_targets": model.n_targets,
-            "moved_at": repr(time.time()),
-        }
-        pipeline = self._redis.pipeline(transaction=True)
-        pipeline.hset(wanted_key(self._store.name), mapping=cast(Any, fields))
-        pipeline.publish(RELOAD_CHANNEL, self._store.name)
-        pipeline.execute()
-
-
 class Heartbeat:
-    """A thread that follows the pointer, renews the acknowledgement and does `chores` at every beat."""
+    """A thread that follows the pointers, renews the acknowledgements and does `chores` at every beat."""
 
     def __init__(
         self,
         connection: redis.Redis,
-        store: ModelStore,
+        models: ModelCatalog,
         *,
         retry_seconds: float,
-        jobs_done: Callable[[], int],
         busy_since: Callable[[], float | None],
         pool_pid: int | None,
         chores: Callable[[], None],
     ) -> None:
         self._redis = connection
-        self._store = store
-        self._pointer = Pointer(connection, store)
+        self._models = models
+        self._pointers = {track: Pointer(connection, store) for track, store in models.stores.items()}
         self._retry_seconds = retry_seconds
-        self._jobs_done = jobs_done
         self._busy_since = busy_since
         self._pool_pid = pool_pid
         self._renew: Any = connection.register_script(_ACKNOWLEDGE)
         self._chores = chores
-        self._last_try = 0.0
+        self._last_try: dict[str, float] = {}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         # The middle tells it from another that had the same number before, as in a container that was restarted.
         self.process = f"{socket.gethostname()}/{os.urandom(3).hex()}:{os.getpid()}"
 
     def start(self) -> None:
-        """Load the first model, acknowledge it, and go on in the background."""
-        self._guarded(self._first_look)
+        """Load the models, acknowledge them, and go on in the background."""
+        for track in self._models.stores:
+            self._guarded(partial(self._first_look, track))
         self._thread = threading.Thread(target=self._run, name="uqueue-heartbeat", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop following and withdraw the acknowledgement."""
+        """Stop following and withdraw the acknowledgements."""
         self._stopping.set()
         self._guarded(self._withdraw)
 
     def acknowledge(self) -> None:
         """Tell Redis what this process serves, for a few seconds."""
-        store = self._store
-        identity = store.model.identity if store.model else None
+        for store in self._models.stores.values():
+            self._acknowledge(store)
+
+    def _acknowledge(self, store: ModelStore) -> None:
+        model = store.model
+        identity = model.identity if model else None
         statement = Acknowledgement(
             host=socket.gethostname(),
             pid=os.getpid(),
-            model=store.name,
+            model=store.track,
             state=store.state.value,
-            version=store.version,
+            version=identity.version if identity else None,
             sha256=identity.sha256 if identity else None,
-            engine=store.model.engine_name if store.model else None,
-            forward_mode=store.model.forward_mode if store.model else None,
-            stochastic=store.model.stochastic if store.model else None,
+            state_sha256=identity.state_sha256 if identity else None,
+            engine=model.engine_name if model else None,
+            forward_mode=model.forward_mode if model else None,
+            stochastic=model.stochastic if model else None,
             loaded_at=store.loaded_at,
-            jobs_done=self._jobs_done(),
+            jobs_done=store.jobs_done,
             busy_since=self._busy_since(),
             pool_pid=self._pool_pid,
             artifacts_missing=store.artifacts_missing,
             reason=store.reason,
         )
-        keys = (MODELS_KEY, serving_key(store.name), serving_key(store.name, self.process))
-        self._renew(keys, (store.name, self.process, statement.model_dump_json(), LAPSE_SECONDS))
+        keys = (MODELS_KEY, serving_key(store.track), serving_key(store.track, self.process))
+        self._renew(keys, (store.track, self.process, statement.model_dump_json(), LAPSE_SECONDS))
 
-    def _first_look(self) -> None:
-        wanted = self._pointer.read()
-        self._store.start(wanted)
-        self._pointer.move(only_if_unset=True)
-        self.acknowledge()
+    def _first_look(self, track: str) -> None:
+        store, pointer = self._models.stores[track], self._pointers[track]
+        if not store.on_demand:
+            store.start(pointer.read())
+            pointer.move_if_unset()
+        self._acknowledge(store)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -145,20 +132,28 @@ class Heartbeat:
                     message = signals.get_message(timeout=0)
 
     def _look(self) -> None:
-        wanted = self._pointer.read()
-        if wanted is not None:
-            self._store.move_to(wanted)
-        if self._store.model is None and time.monotonic() - self._last_try > self._retry_seconds:
-            self._last_try = time.monotonic()
-            self._store.start(wanted)
-        self._pointer.move(only_if_unset=True)
+        for track in self._models.stores:
+            self._look_at(track)
         if not self._stopping.is_set():
             self.acknowledge()
             self._guarded(self._chores)
 
+    def _look_at(self, track: str) -> None:
+        store, pointer = self._models.stores[track], self._pointers[track]
+        if store.on_demand and store.model is None:
+            return
+        wanted = pointer.read()
+        if wanted is not None:
+            store.move_to(wanted)
+        if store.model is None and time.monotonic() - self._last_try.get(track, 0.0) > self._retry_seconds:
+            self._last_try[track] = time.monotonic()
+            store.start(wanted)
+        pointer.move_if_unset()
+
     def _withdraw(self) -> None:
-        self._redis.srem(serving_key(self._store.name), self.process)
-        self._redis.delete(serving_key(self._store.name, self.process))
+        for track in self._models.stores:
+            self._redis.srem(serving_key(track), self.process)
+            self._redis.delete(serving_key(track, self.process))
 
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
@@ -169,24 +164,33 @@ class Heartbeat:
             _log.exception("heartbeat_failed")
 
 
-def poll(connection: redis.Redis, store: ModelStore) -> PollReport:
-    """Look at the source; move the pointer to a good new version, remember a refused one for people to see."""
-    previous = store.version
+def poll(connection: redis.Redis, store: ModelStore, interval_seconds: float, *, scheduled: bool) -> PollReport:
+    """Look at the source; move the pointer to a good new version, remember a refused one for people to see.
+
+    Of several looks on a schedule within an interval one acts. A source that fails is left alone for longer each time.
+    """
     pointer = Pointer(connection, store)
-    candidate = store.examine()
     wanted = pointer.read()
+    fence = pointer.take_turn(HELD_SHARE * interval_seconds, scheduled=scheduled)
+    if not fence:
+        return PollReport(model=store.track, outcome="elsewhere", version=wanted, previous=wanted)
+    was_loaded, previous = store.model is not None, store.version
+    if store.on_demand and not was_loaded and wanted is not None and store.names_now() == wanted:
+        return PollReport(model=store.track, outcome="unchanged", version=wanted, previous=wanted)
+    candidate = store.examine()
+    _rest_if_failed(connection, pointer, store, candidate, interval_seconds)
+    outcome: Any = candidate.outcome
     if store.model is not None and candidate.outcome in ("moved", "unchanged"):
+        outcome = "unchanged"
         if wanted != store.version:
-            pointer.move()
-            outcome: Any = "moved"
-        else:
-            outcome = "unchanged"
-        _forget_refusals(connection, store)
+            outcome = "moved" if pointer.move(fence) else "overtaken"
+        connection.delete(candidate_key(store.track))
     else:
-        outcome = candidate.outcome
         _remember_refusal(connection, store, candidate)
+    if store.on_demand and not was_loaded:
+        store.unload()
     report = PollReport(
-        model=store.name,
+        model=store.track,
         outcome=outcome,
         version=candidate.version,
         previous=wanted or previous,
@@ -197,15 +201,24 @@ def poll(connection: redis.Redis, store: ModelStore) -> PollReport:
     return report
 
 
+def _rest_if_failed(
+    connection: redis.Redis, pointer: Pointer, store: ModelStore, candidate: Candidate, interval_seconds: float
+) -> None:
+    key = failures_key(store.track)
+    if not candidate.source_failed:
+        connection.delete(key)
+        return
+    failures = cast(int, connection.incr(key))
+    connection.expire(key, FAILURES_KEPT_SECONDS)
+    pause_seconds = interval_seconds * min(2.0**failures, MOST_INTERVALS)
+    pointer.rest(max(HELD_SHARE * interval_seconds, min(LONGEST_PAUSE_SECONDS, pause_seconds)))
+
+
 def _remember_refusal(connection: redis.Redis, store: ModelStore, candidate: Candidate) -> None:
     fields = {"version": candidate.version or "", "reason": candidate.reason or ""}
     pipeline = connection.pipeline(transaction=True)
-    pipeline.hset(candidate_key(store.name), mapping=cast(Any, fields))
+    pipeline.hset(candidate_key(store.track), mapping=cast(Any, fields))
     pipeline.execute()
-
-
-def _forget_refusals(connection: redis.Redis, store: ModelStore) -> None:
-    connection.delete(candidate_key(store.name))
 
 
 def prune(connection: redis.Redis, name: str) -> None:

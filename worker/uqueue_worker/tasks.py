@@ -23,6 +23,9 @@ def predict(self: Any, **kwargs: Any) -> dict[str, Any]:
 
 
 @app.task(name=Task.POLL_ARTIFACTS.value, throws=(UqueueError,))  # type: ignore[untyped-decorator]
-def poll_artifacts(model: str = DEFAULT_MODEL) -> dict[str, Any]:
-    """Look at the artifacts; if a new pair is good, make it the version that every process should serve."""
-    return process.current().poll(model)
+def poll_artifacts(model: str = DEFAULT_MODEL, scheduled: bool = False) -> dict[str, Any]:
+    """Look at the artifacts of a model or track; make a good new pair the version that every process should serve.
+
+    Of several looks that are `scheduled` within an interval one acts, so that any number of beats may run.
+    """
+    return process.current().poll(model, scheduled=scheduled)

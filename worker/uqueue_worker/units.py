@@ -7,29 +7,31 @@ from typing import Any
 
 import numpy as np
 
+from uqueue_config.catalog import ModelSpec
 from uqueue_config.errors import SettingsError
 from uqueue_config.prediction import IntervalPrediction
-from uqueue_config.settings import Settings
 
 
-def in_target_units(prediction: IntervalPrediction, settings: Settings) -> IntervalPrediction:
+def in_target_units(prediction: IntervalPrediction, spec: ModelSpec) -> IntervalPrediction:
     """Apply the operator's scale and offset per target: `value x scale + offset`; q_hat and pass_std only scale."""
     targets = prediction.lower.shape[1]
-    scale = _per_target(settings.target_scale or (1.0,), targets)
-    offset = _per_target(settings.target_offset or (0.0,), targets)
-    if not settings.target_scale and not settings.target_offset:
-        return replace(prediction, unit=settings.target_unit)
+    scale = _per_target(spec.name, spec.target_scale or (1.0,), targets)
+    offset = _per_target(spec.name, spec.target_offset or (0.0,), targets)
+    if not spec.target_scale and not spec.target_offset:
+        return replace(prediction, unit=spec.target_unit)
     return replace(
         prediction,
         lower=prediction.lower * scale + offset,
         upper=prediction.upper * scale + offset,
         pass_std=(prediction.pass_std * scale).astype(np.float32),
         q_hat=prediction.q_hat * scale,
-        unit=settings.target_unit,
+        unit=spec.target_unit,
     )
 
 
-def _per_target(values: tuple[float, ...], targets: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _per_target(name: str, values: tuple[float, ...], targets: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     if len(values) not in (1, targets):
-        raise SettingsError(f"UQUEUE_TARGET_SCALE and _OFFSET: expected 1 or {targets} numbers, got {len(values)}")
+        raise SettingsError(
+            f"target_scale and target_offset of model {name}: expected 1 or {targets} numbers, got {len(values)}"
+        )
     return np.broadcast_to(np.asarray(values, dtype=np.float64), (targets,))

@@ -20,10 +20,11 @@ from collections.abc import Callable
 import structlog
 from redis.exceptions import RedisError
 
+from uqueue_config.catalog import Catalog
 from uqueue_config.connections import connect
 from uqueue_config.errors import JobTimeLimit
 from uqueue_config.ledger import Ledger, LedgerCommands, Outcome
-from uqueue_config.names import DEFAULT_MODEL, serving_key
+from uqueue_config.names import serving_key
 from uqueue_config.settings import Settings
 
 #: A process that has not said for this long that it is alive is ended.
@@ -90,6 +91,7 @@ class Warden:
 
     def __init__(self, settings: Settings, table: Table, children: Callable[[], set[int]]) -> None:
         self._settings = settings
+        self._tracks = Catalog.load(settings).tracks
         self._table = table
         self._children = children
         self._stopping = threading.Event()
@@ -132,8 +134,9 @@ class Warden:
         for pid in self._names.keys() - children:
             try:
                 with connect(self._settings.result_store, retries=0) as connection:
-                    connection.srem(serving_key(DEFAULT_MODEL), self._names[pid])
-                    connection.delete(serving_key(DEFAULT_MODEL, self._names[pid]))
+                    for track in self._tracks:
+                        connection.srem(serving_key(track), self._names[pid])
+                        connection.delete(serving_key(track, self._names[pid]))
             except RedisError as error:
                 _log.warning("redis_unreachable", reason=str(error))
             else:

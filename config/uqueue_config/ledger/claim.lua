@@ -1,8 +1,9 @@
 -- Take up to `most` messages off a queue and start an attempt of each job, in one step: nothing is ever in between.
--- Answers {wanted version, [id, attempt, message, ...], ids started too often}. What names no job becomes a dead letter.
+-- Answers {wanted versions, [id, attempt, message, ...], ids started too often}. What names no job becomes a dead letter.
 -- A claim whose reply was lost is asked for `again` under its token, and answers the same jobs. Tokens are numbers that
 -- grow: a claim that comes late, over a connection that its process has given up, takes nothing.
-local queue, wanted = KEYS[1], KEYS[2]
+-- KEYS: the queue, then the pointers to the wanted versions of the tracks that the worker serves.
+local queue = KEYS[1]
 local model, worker, token, again = ARGV[3], ARGV[4], ARGV[5], ARGV[6] == '1'
 local most, most_bytes, most_message_bytes = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local max_attempts, may_retry = tonumber(ARGV[10]), ARGV[11] == '1'
@@ -90,4 +91,4 @@ if not last_token or tonumber(token) > tonumber(last_token) then
 elseif again and token == last_token then
   repeat_last(last_ids)
 end
-return { redis.call('HGET', wanted, 'version') or '', claimed, abandoned }
+return { wanted_versions(2), claimed, abandoned }

@@ -65,9 +65,22 @@ class LedgerCommands:
             args += (one.job_id, one.digest, one.message, one.columns or "", one.targets or "")
         return self._command("open", args, Opened.parse_all, queue, wanted_key(model))
 
-    def begin(self, job_id: str, *, model: str, worker: str, max_attempts: int, digest: str = "") -> Command[Attempt]:
-        """Start an attempt, unless the job has ended, was started too often, or was opened with another request."""
-        return self._command("begin", (job_id, model, worker, digest, max_attempts), Attempt.parse, wanted_key(model))
+    def begin(
+        self,
+        job_id: str,
+        *,
+        model: str,
+        worker: str,
+        max_attempts: int,
+        digest: str = "",
+        tracks: Sequence[str] = (),
+    ) -> Command[Attempt]:
+        """Start an attempt, unless the job has ended, was started too often, or was opened with another request.
+
+        Answers the wanted versions of `tracks`, in their order.
+        """
+        keys = map(wanted_key, tracks)
+        return self._command("begin", (job_id, model, worker, digest, max_attempts), Attempt.parse, *keys)
 
     def claim(
         self,
@@ -76,6 +89,7 @@ class LedgerCommands:
         model: str,
         worker: str,
         token: int,
+        tracks: Sequence[str] = (),
         most: int,
         most_bytes: int,
         most_message_bytes: int,
@@ -84,7 +98,9 @@ class LedgerCommands:
         again: bool = False,
     ) -> Command[Claim]:
         """Take messages off a queue and start an attempt of each, until `most` jobs or `most_bytes` are taken.
+        Answers the wanted versions of `tracks`, in their order, too.
 
+        model       what jobs are filed under that were sent by a program that does not know the ledger
         token       a number that is larger at every claim of this worker
         most_message_bytes  a longer message that no client of the ledger sent becomes a dead letter
         may_retry   a job that was started before may be handed out; it then comes alone
@@ -92,7 +108,7 @@ class LedgerCommands:
         """
         limits = (most, most_bytes, most_message_bytes, max_attempts)
         args = (model, worker, token, int(again), *limits, int(may_retry))
-        return self._command("claim", args, Claim.parse, queue, wanted_key(model))
+        return self._command("claim", args, Claim.parse, queue, *map(wanted_key, tracks))
 
     def commit(
         self, outcomes: Iterable[tuple[str, Outcome]], *, attempts: dict[str, int] | None = None

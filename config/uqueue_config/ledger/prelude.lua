@@ -77,3 +77,10 @@ local function is_alive(model, worker)
   local process = string.gsub(worker, '%.lane:(%d+)$', ':%1')
   return redis.call('EXISTS', 'uqueue:serving:' .. model .. ':' .. process) == 1
 end
+
+-- The versions that the keys from this one on point at.
+local function wanted_versions(first)
+  local versions = {}
+  for at = first, #KEYS do versions[#versions + 1] = redis.call('HGET', KEYS[at], 'version') or '' end
+  return versions
+end

@@ -48,15 +48,13 @@ class Attempt:
 
     state: str
     number: int
-    wanted_version: str | None
+    wanted_versions: tuple[str | None, ...]
     holder: str | None
 
     @classmethod
     def parse(cls, reply: Any) -> Self:
-        state, number, rest = reply
-        text = rest.decode() or None
-        elsewhere = state == b"elsewhere"
-        return cls(state.decode(), int(number), None if elsewhere else text, text if elsewhere else None)
+        state, number, versions, holder = reply
+        return cls(state.decode(), int(number), _versions(versions), holder.decode() or None)
 
 
 @dataclass(frozen=True)
@@ -70,9 +68,9 @@ class ClaimedJob:
 
 @dataclass(frozen=True)
 class Claim:
-    """The answer to `claim`: jobs to compute, and jobs that were started too often."""
+    """The answer to `claim`: jobs to compute, jobs that were started too often, and the versions to compute with."""
 
-    wanted_version: str | None
+    wanted_versions: tuple[str | None, ...]
     jobs: tuple[ClaimedJob, ...]
     abandoned: tuple[str, ...]
 
@@ -81,7 +79,7 @@ class Claim:
         wanted, flat, abandoned = reply
         triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
         jobs = tuple(ClaimedJob(job_id.decode(), int(attempt), message) for job_id, attempt, message in triples)
-        return cls(wanted.decode() or None, jobs, tuple(job_id.decode() for job_id in abandoned))
+        return cls(_versions(wanted), jobs, tuple(job_id.decode() for job_id in abandoned))
 
 
 @dataclass(frozen=True)
@@ -152,6 +150,10 @@ class JobRecord(JobStatus):
             error=from_wire(json.loads(fields["error"])) if "error" in fields else _revoked(job_id, fields["state"]),
             celery_meta=json.loads(meta) if meta else None,
         )
+
+
+def _versions(reply: Any) -> tuple[str | None, ...]:
+    return tuple(version.decode() or None for version in reply)
 
 
 def _moment(milliseconds: str | None) -> datetime | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from uqueue.cli import dead, failures, jobs, models, publish, service
+from uqueue.cli import dead, failures, gateway, jobs, models, publish, service
 
 HELP = "Asynchronous predictions with calibrated intervals. Start with `uqueue demo`."
 
@@ -37,6 +37,11 @@ def application() -> typer.Typer:
     for name, command in dead.COMMANDS.items():
         letters.command(name)(failures.reported(command))
     app.add_typer(letters, name="dead")
+    http = typer.Typer(invoke_without_command=True)
+    http.callback()(failures.reported(gateway.run))
+    for name, command in gateway.COMMANDS.items():
+        http.command(name)(failures.reported(command))
+    app.add_typer(http, name="gateway")
     return app
 
 

@@ -7,36 +7,23 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import redis
 from redis.exceptions import RedisError
 
+from uqueue.cli import sources
 from uqueue.cli.failures import FAILED, OK, UNREACHABLE, USAGE
+from uqueue.cli.findings import Finding
 from uqueue.cli.output import short
 from uqueue.client import Client
 from uqueue.status import ModelStatus
 from uqueue_config.connections import connect, translated
 from uqueue_config.errors import ServiceUnreachable, SettingsError, UqueueError
-from uqueue_config.names import DEFAULT_MODEL, Queue
+from uqueue_config.names import Queue
 from uqueue_config.settings import Settings, redact
 
 HTTP_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at. `advice` says what to do; empty when all is well."""
-
-    check: str
-    level: Literal["ok", "warn", "fail"]
-    found: str
-    advice: str = ""
-
-    def message(self) -> dict[str, str]:
-        return asdict(self)
 
 
 def examine() -> tuple[list[Finding], int]:
@@ -57,7 +44,7 @@ def examine() -> tuple[list[Finding], int]:
     if reachable:
         findings += _guarded("queues", _queues(settings))
         findings += _guarded("models", _models(settings))
-    findings += [*_workspace(settings.workspace_root), _flower(settings)]
+    findings += [*_guarded("models", sources.examine(settings)), _flower(settings)]
     failed = any(finding.level == "fail" for finding in findings)
     return findings, UNREACHABLE if not reachable else FAILED if failed else OK
 
@@ -127,10 +114,15 @@ def _workers(model: ModelStatus) -> Finding:
     serving = ", ".join(f"{version} on {count}" for version, count in versions.items()) or "nothing"
     found = f"{states.total()} processes serve {serving}; wanted is {short(model.wanted_version)}"
     check = f"model {model.name}"
-    troubled = [process for process in model.processes if process.state != "ready"]
+    troubled = [process for process in model.processes if process.state not in ("ready", "unloaded")]
+    if not versions and not troubled:
+        return Finding(check, "ok", f"{states.total()} processes load it when a job asks for it")
     if not versions:
         reason = troubled[0].reason or troubled[0].state
-        advice = "Put a model with its calibration into the workspace (`uqueue sample-workspace DIR` makes one)."
+        advice = (
+            "Put a model with its calibration where workers look: into the workspace (`uqueue sample-workspace DIR` "
+            "makes one), or with `uqueue publish`."
+        )
         return Finding(check, "fail", f"{found}: {reason}", advice)
     if troubled:
         reason = f"{troubled[0].state}: {troubled[0].reason or 'no reason given'}"
@@ -140,20 +132,6 @@ def _workers(model: ModelStatus) -> Finding:
             check, "warn", found, "A reload is under way; look again in some seconds, or at the worker's log."
         )
     return Finding(check, "ok", found)
-
-
-def _workspace(root: Path | None) -> Iterator[Finding]:
-    if root is None:
-        return
-    files = [root / "models" / DEFAULT_MODEL / "model.h5", root / "state" / DEFAULT_MODEL / "mccp_state.pkl"]
-    missing = [str(file) for file in files if not file.is_file()]
-    if missing:
-        advice = "Run training and calibration, or `uqueue sample-workspace DIR`."
-        yield Finding("workspace", "fail", f"missing: {', '.join(missing)}", advice)
-    elif files[0].stat().st_mtime > files[1].stat().st_mtime:
-        yield Finding("workspace", "warn", "the calibration is older than the model", "Run the calibration again.")
-    else:
-        yield Finding("workspace", "ok", f"{root} holds a model and its calibration")
 
 
 def _flower(settings: Settings) -> Finding:

@@ -40,6 +40,10 @@ def submit(
     target_dim: Annotated[
         int | None, typer.Option(min=1, help="Refuse a model with another number of targets.")
     ] = None,
+    model_version: Annotated[
+        str | None, typer.Option(help="Which version answers: stable, canary, or one that `uqueue models` shows.")
+    ] = None,
+    sticky_key: Annotated[str | None, typer.Option(help="Jobs with one key go all to stable or all to canary.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
     timeout: Timeout = None,
     json: AsJson = False,
@@ -50,7 +54,14 @@ def submit(
     features = read_rows(rows, format)
     with Client() as client:
         job = client.submit(
-            features, model, seed=seed, idempotency_key=idempotency_key, expires=expires, target_dim=target_dim
+            features,
+            model,
+            seed=seed,
+            idempotency_key=idempotency_key,
+            expires=expires,
+            target_dim=target_dim,
+            version=model_version,
+            sticky_key=sticky_key,
         )
         if wait:
             say(f"job {job.id}")

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from uqueue.cli.failures import FAILED
-from uqueue.cli.output import complain, models_table, print_json, say, short, stdout
+from uqueue.cli.output import complain, model_message, models_table, print_json, say, short, stdout
+from uqueue.cli.watch import watch as watch_models
 from uqueue.client import Client
-from uqueue.status import ModelStatus
 from uqueue_config.names import DEFAULT_MODEL
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
-def models(json: AsJson = False) -> None:
+def models(
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Show it until Ctrl-C: a live table, or a line for each change into a file or pipe."
+        ),
+    ] = False,
+    interval: Annotated[float, typer.Option(min=0.1, help="With --watch, look every so many seconds.")] = 1.0,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document; with --watch one, in a line, for each change.")
+    ] = False,
+) -> None:
     """Show every model, the version wanted, and which process serves which."""
+    if watch:
+        watch_models(interval_seconds=interval, json=json)
+        return
     with Client() as client:
         found = client.models()
     if json:
@@ -57,19 +71,12 @@ def reload(
 COMMANDS: dict[str, Callable[..., None]] = {"models": models, "reload": reload}
 
 
-def model_message(model: ModelStatus) -> dict[str, Any]:
-    """Return a model's status as JSON."""
-    return {
-        "name": model.name,
-        "wanted_version": model.wanted_version,
-        "rejected_version": model.rejected_version,
-        "rejected_reason": model.rejected_reason,
-        "converged": model.converged,
-        "processes": [process.model_dump() for process in model.processes],
-    }
-
-
 def _outcome(outcome: str, previous: str | None, version: str | None) -> str:
-    if outcome == "moved":
-        return f"{short(previous)} → {short(version)}"
-    return "nothing new" if outcome == "unchanged" else f"{short(previous)} keeps serving"
+    match outcome:
+        case "moved":
+            return f"{short(previous)} → {short(version)}"
+        case "unchanged":
+            return "nothing new"
+        case "elsewhere" | "overtaken":
+            return "another process looked at the same time"
+    return f"{short(previous)} keeps serving"

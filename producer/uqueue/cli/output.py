@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,12 @@ def complain(message: str) -> None:
 def print_json(value: Any) -> None:
     """Print one JSON document."""
     sys.stdout.write(json.dumps(value, indent=2, default=str, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_json_line(value: Any) -> None:
+    """Print a JSON document in a line of its own."""
+    sys.stdout.write(json.dumps(value, default=str, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 
@@ -138,6 +145,19 @@ def models_table(models: Sequence[ModelStatus]) -> Table:
         if not model.processes:
             lines.append([model.name, wanted, "none", *[None] * 6])
     return table(columns, lines)
+
+
+def model_message(model: ModelStatus) -> dict[str, Any]:
+    """Return a model's status as JSON."""
+    return {
+        "name": model.name,
+        "wanted_version": model.wanted_version,
+        "rejected_version": model.rejected_version,
+        "rejected_reason": model.rejected_reason,
+        "converged": model.converged,
+        "processes": [process.model_dump() for process in model.processes],
+        "shadow": asdict(model.shadow) if model.shadow else None,
+    }
 
 
 def short(version: str | None) -> str:

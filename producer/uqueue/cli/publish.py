@@ -23,10 +23,27 @@ def publish(
     version: Annotated[
         str | None, typer.Option(help="What to call it in a bucket; a hash of its content unless set.")
     ] = None,
+    golden: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Rows of features; each worker must answer them as now.")
+    ] = None,
+    labelled: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Rows of features and targets; the intervals must hold enough of them."),
+    ] = None,
+    calibration_rows: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="How many points the calibration used, for --labelled.")
+    ] = None,
+    forward_mode: Annotated[
+        str | None,
+        typer.Option(metavar="MODE", help="dropout or deterministic, as calibrated; UQUEUE_FORWARD_MODE unless set."),
+    ] = None,
     model: Annotated[str, typer.Option(help="The model's name in the workspace.")] = DEFAULT_MODEL,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Check a model with its calibration, and upload both so that workers see all of it or nothing.
+
+    What the calibration is for is published with them (stop rule, forward mode, preprocessing, weights): a worker that
+    would serve it with anything else refuses, and so does one that fails the golden or labelled rows.
 
     Without --alias, "latest" in the bucket names it from then on.
     """
@@ -34,7 +51,14 @@ def publish(
     require("mlflow", "mlflow") if to.startswith("models:") else require("s3", "boto3")
     arguments = ["--to", to, "--model", model]
     arguments += [part for name in alias or () for part in ("--alias", name)]
-    arguments += ["--version", version] if version is not None else []
+    given = {
+        "--version": version,
+        "--golden": golden,
+        "--labelled": labelled,
+        "--calibration-rows": calibration_rows,
+        "--forward-mode": forward_mode,
+    }
+    arguments += [f"{option}={value}" for option, value in given.items() if value is not None]
     command = [
         sys.executable,
         "-m",

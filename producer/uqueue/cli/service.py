@@ -27,14 +27,28 @@ _MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[
 
 def up(
     workspace: Annotated[Path | None, typer.Option(help="Folder with models/ and state/.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="s3://bucket/prefix, or models:/name@alias in MLflow, instead of a folder."),
+    ] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Worker processes; one per core unless set.")] = None,
     no_flower: Annotated[bool, typer.Option("--no-flower", help="Do not start Flower.")] = False,
     no_beat: Annotated[bool, typer.Option("--no-beat", help="Do not look for new artifacts.")] = False,
 ) -> None:
-    """Run worker, beat and Flower here, with an embedded Redis unless UQUEUE_BROKER_URL is set. Ctrl-C stops all."""
+    """Run worker, beat and Flower here, with an embedded Redis unless UQUEUE_BROKER_URL is set. Ctrl-C stops all.
+
+    --workspace and --source go before UQUEUE_WORKSPACE_ROOT and UQUEUE_ARTIFACT_SOURCE.
+    """
     require("worker", *WORKER_MODULES, *(() if no_flower else ("flower",)))
-    given: dict[str, Any] = {"workspace_root": workspace and workspace.resolve(), "concurrency": concurrency}
-    settings = Settings.load(**{name: value for name, value in given.items() if value is not None})
+    if workspace is not None and source is not None:
+        raise UsageProblem("--workspace and --source: give one of them")
+    given: dict[str, Any] = {} if concurrency is None else {"concurrency": concurrency}
+    if workspace is not None:
+        given |= {"workspace_root": workspace.resolve(), "artifact_source": None}
+    if source is not None:
+        given |= {"artifact_source": source}
+    settings = Settings.load(**given)
+    require_for(settings.artifact_source)
     _leave(up_steps.run(settings, beat=not no_beat, flower=not no_flower))
 
 
@@ -83,6 +97,14 @@ def require(extra: str, *modules: str) -> None:
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
         raise UsageProblem(f'This needs {", ".join(missing)}, not installed here: pip install "uqueue[{extra}]"')
+
+
+def require_for(source: str | None) -> None:
+    """Raise UsageProblem where this source takes an extra that is not installed."""
+    if (source or "").startswith("s3:"):
+        require("worker,s3", "boto3")
+    if (source or "").startswith("models:"):
+        require("worker,mlflow", "mlflow")
 
 
 def _leave(code: int) -> None:

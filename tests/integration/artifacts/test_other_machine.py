@@ -52,7 +52,7 @@ def test_an_outage_at_the_moment_of_a_move_delays_it(
     new = publish(pair(2))
     proxy.break_all(Fault(status=503, body=b"<Error><Code>SlowDown</Code><Message>busy</Message></Error>"))
     assert not store.move_to(new)
-    assert store.serve("mccp-uq", new).identity.version == old
+    assert store.serve(new).identity.version == old
     assert "SlowDown" in (store.reason or "")
     proxy.mend()
     eventually(lambda: store.move_to(new), "it is tried again")

@@ -41,6 +41,7 @@ def test_the_layout(server: S3Server, bucket: str, publish: Publish, make_pair: 
         f"{folder}/{pair.version}/manifest.json",
         f"{folder}/aliases/canary.json",
         f"{folder}/latest.json",
+        f"{folder}/weights/{pair.model_file.sha256[:16]}.json",
     }
     body = server.client().get_object(Bucket=bucket, Key=f"{folder}/latest.json")["Body"].read()
     manifest = json.loads(body)

@@ -238,12 +238,15 @@ def test_a_job_of_a_foreign_program_gets_its_record_when_it_begins(ledger: Ledge
     assert read(ledger, job_id).model == "m"
 
 
-def test_begin_answers_the_wanted_version(ledger: Ledger) -> None:
+def test_begin_and_claim_answer_the_wanted_versions(swept_ledger: Ledger) -> None:
     model = f"m-{uuid.uuid4()}"
-    job_id = opened(ledger, model=model)
-    ledger.connection.hset(wanted_key(model), "version", "v2")
-    attempt = ledger.run(COMMANDS.begin(job_id, model=model, worker="w", max_attempts=3))
-    assert attempt.wanted_version == "v2"
+    tracks = (model, f"{model}@canary", f"{model}@shadow")
+    swept_ledger.connection.hset(wanted_key(model), "version", "v2")
+    swept_ledger.connection.hset(wanted_key(tracks[2]), "version", "v3")
+    begin = COMMANDS.begin(submit(swept_ledger), model=model, worker="w", max_attempts=3, tracks=tracks)
+    assert swept_ledger.run(begin).wanted_versions == ("v2", None, "v3")
+    assert claim(swept_ledger, tracks=tracks).wanted_versions == ("v2", None, "v3")
+    assert claim(swept_ledger).wanted_versions == ()
 
 
 def test_failures_keep_code_and_facts(ledger: Ledger) -> None:

@@ -104,10 +104,14 @@ def test_only_a_poll_that_is_nobodys_prediction_goes_through(
     assert gate.admit(Queue.CONTROL, Target(Queue.CONTROL).good()) is not None
 
 
-def test_a_poll_has_one_argument(gate: Gate, connection: redis.Redis, settings: Settings) -> None:
+def test_a_poll_has_two_arguments(gate: Gate, connection: redis.Redis, settings: Settings) -> None:
     for kwargs in ({"models": "mccp-uq"}, {"model": "mccp-uq", "a": 1}):
         assert gate.admit(Queue.CONTROL, Target(Queue.CONTROL).with_kwargs(**kwargs)) is None
-        assert "no argument but" in letters(connection, settings)[0].reason
+        assert "no arguments but" in letters(connection, settings)[0].reason
+    for kwargs in ({"model": ["mccp-uq"]}, {"model": {}}, {"model": None}, {"scheduled": 1}):
+        assert gate.admit(Queue.CONTROL, Target(Queue.CONTROL).with_kwargs(**kwargs)) is None
+        assert "names its `model` in text" in letters(connection, settings)[0].reason
+    assert gate.admit(Queue.CONTROL, Target(Queue.CONTROL).with_kwargs(model="mccp-uq", scheduled=True)) is not None
     assert gate.admit(Queue.CONTROL, Target(Queue.CONTROL).with_kwargs()) is not None
 
 

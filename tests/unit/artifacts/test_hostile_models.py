@@ -182,7 +182,7 @@ def refuse(data: bytes, expected: type[ModelInvalid], words: str) -> ModelInvali
     started = time.perf_counter()
     with pytest.raises(expected) as caught:
         read_model_file(data)
-    assert time.perf_counter() - started < 3  # 0.2 s on an idle machine: a process starts and imports h5py
+    assert time.perf_counter() - started < 20  # no hang; 0.2 s on an idle machine: a process starts and imports h5py
     assert words in str(caught.value)
     assert str(caught.value).startswith("model.h5: ")
     return caught.value

@@ -1,4 +1,4 @@
-"""Every error about a source has its place in docs/troubleshooting.md, with a message of its form."""
+"""Every error about a source or its checks has its place in docs/troubleshooting.md, with a message of its form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ import pytest
 
 from uqueue_config.errors import (
     ArtifactMismatch,
+    CalibrationMismatch,
+    CoverageTooLow,
+    GoldenMismatch,
     IncompleteArtifact,
+    InvalidChecks,
     InvalidManifest,
     NothingPublished,
     SourceError,
@@ -21,6 +25,7 @@ TEXT = (Path(__file__).parents[3] / "docs/troubleshooting.md").read_text()
 KINDS = [
     *(SourceError, *SourceError.__subclasses__()),
     *(ArtifactMismatch, IncompleteArtifact, InvalidManifest, NothingPublished, VersionTaken),
+    *(CalibrationMismatch, CoverageTooLow, GoldenMismatch, InvalidChecks),
 ]
 
 

@@ -14,17 +14,22 @@ from hypothesis import strategies as st
 
 from builders.artifacts import mqnn_h5_bytes, write_workspace
 from uqueue.submission import prepare
+from uqueue_config.catalog import ModelSpec
 from uqueue_config.envelope import celery_message, read_celery_message
 from uqueue_config.errors import InvalidFeatures, InvalidMessage, JobTimeLimit, UnknownModel, UqueueError, from_wire
 from uqueue_config.ledger import ClaimedJob
+from uqueue_config.messages import PredictRequest
 from uqueue_config.names import JobState
 from uqueue_config.seeds import seed_from_job_id
 from uqueue_config.settings import Settings
 from uqueue_worker.artifacts import LocalFilesystemProvider
 from uqueue_worker.lane.batch import Answer, Batch
 from uqueue_worker.models import IntervalModel, load_interval_model
+from uqueue_worker.models.catalog import Served, Wanted
+from uqueue_worker.models.comparison import Comparisons
 from uqueue_worker.units import in_target_units
 
+NOTHING_WANTED: dict[str, str | None] = {}
 SETTINGS = Settings(target_scale=(2.0, 0.5), target_offset=(1.0, 0.0), target_unit="kWh")
 
 
@@ -41,8 +46,11 @@ def job_for(features: Any, attempt: int = 1, **options: Any) -> ClaimedJob:
 
 
 def answer(model: IntervalModel, jobs: list[ClaimedJob], settings: Settings = SETTINGS) -> dict[str, Answer]:
-    batch = Batch(settings, lambda name, wanted: model, lambda job_id, rows: lambda done: None)
-    return {answer.job_id: answer for group in batch.answers(jobs, None) for answer in group}
+    served = Served(model, ModelSpec.of(settings))
+    batch = Batch(
+        settings, lambda request, job_id, wanted: served, lambda job_id, rows: lambda done: None, Comparisons()
+    )
+    return {answer.job_id: answer for group in batch.answers(jobs, NOTHING_WANTED) for answer in group}
 
 
 def error_of(answer: Answer) -> UqueueError:
@@ -60,7 +68,7 @@ def test_every_kind_of_job_has_the_bytes_of_its_own_task(model: IntervalModel) -
         kwargs = read_celery_message(job.message)[1]
         seed = seed_from_job_id(job.id) if kwargs["seed"] is None else kwargs["seed"]
         encoding = "base64" if len(table) > 100 else "lists"
-        own = in_target_units(model.predict(table, seed=seed), SETTINGS).to_message(encoding)  # type: ignore[arg-type]
+        own = in_target_units(model.predict(table, seed=seed), ModelSpec.of(SETTINGS)).to_message(encoding)  # type: ignore[arg-type]
         assert json.dumps(json.loads(answers[job.id].celery_meta)["result"]) == json.dumps(own)
 
 
@@ -82,12 +90,12 @@ def test_one_bad_job_spoils_no_other(model: IntervalModel) -> None:
 
 
 def test_a_model_nobody_serves_fails_only_its_own_jobs(model: IntervalModel) -> None:
-    def model_for(name: str, wanted: str | None) -> IntervalModel:
-        raise UnknownModel(model=name, served="mccp-uq")
+    def model_for(request: PredictRequest, job_id: str, wanted: Wanted) -> Served:
+        raise UnknownModel(model=request.model, served="mccp-uq")
 
-    batch = Batch(SETTINGS, model_for, lambda job_id, rows: lambda done: None)
+    batch = Batch(SETTINGS, model_for, lambda job_id, rows: lambda done: None, Comparisons())
     job = job_for(np.zeros((1, 8)))
-    [[one]] = list(batch.answers([job], None))
+    [[one]] = list(batch.answers([job], NOTHING_WANTED))
     assert isinstance(error_of(one), UnknownModel)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from builders.artifacts import mqnn_h5_bytes, write_state_pickle, write_workspace
-from uqueue_config.errors import ModelNotAvailable, ModelNotConfigured, UnknownModel
+from uqueue_config.errors import ModelNotAvailable, ModelNotConfigured
 from uqueue_worker.artifacts import ArtifactCache, LocalFilesystemProvider
 from uqueue_worker.models.store import LoadOptions, ModelState, ModelStore
 
@@ -39,13 +39,13 @@ def test_the_states_of_a_first_start(root: Path, cache: ArtifactCache) -> None:
     store.start(None)
     assert store.state is ModelState.NOT_CONFIGURED
     with pytest.raises(ModelNotConfigured):
-        store.serve("mccp-uq", None)
+        store.serve(None)
 
     store = make_store(root, cache)
     store.start(None)
     assert store.state is ModelState.NO_MODEL
     with pytest.raises(ModelNotAvailable, match=r"model\.h5"):
-        store.serve("mccp-uq", None)
+        store.serve(None)
 
     write_workspace(root, model=b"junk that is no model")
     store.start(None)
@@ -55,9 +55,7 @@ def test_the_states_of_a_first_start(root: Path, cache: ArtifactCache) -> None:
     write_workspace(root)
     store.start(None)
     assert (store.state, store.reason) == (ModelState.READY, None)
-    assert store.serve("mccp-uq", None).n_features == 8
-    with pytest.raises(UnknownModel, match="mccp-uq"):
-        store.serve("other", None)
+    assert store.serve(None).n_features == 8
 
 
 @pytest.mark.parametrize("refuse", [False, True])
@@ -71,7 +69,7 @@ def test_a_stale_pair_at_start(refuse: bool, root: Path, cache: ArtifactCache) -
         assert "calibration is older" in (store.reason or "")
     else:
         assert store.state is ModelState.STALE
-        assert "stale calibration" in store.serve("mccp-uq", None).predict([[0.0] * 8], seed=1).warnings[0]
+        assert "stale calibration" in store.serve(None).predict([[0.0] * 8], seed=1).warnings[0]
 
 
 def test_examine_reports_what_it_found(root: Path, cache: ArtifactCache) -> None:

@@ -1,8 +1,9 @@
-"""Where a model's two files come from, and what they say; nothing in them is run."""
+"""Where a model's files come from, and what they say; nothing in them is run."""
 
 from uqueue_worker.artifacts.bucket import S3Connection
 from uqueue_worker.artifacts.cache import ArtifactCache
 from uqueue_worker.artifacts.calibration import CalibrationState, read_calibration_state
+from uqueue_worker.artifacts.checks_file import Checks, read_checks
 from uqueue_worker.artifacts.keras_config import ALLOWED_LAYERS, is_dropout
 from uqueue_worker.artifacts.local import LocalFilesystemProvider
 from uqueue_worker.artifacts.mlflow import MLflowProvider
@@ -17,6 +18,7 @@ __all__ = [
     "ArtifactCache",
     "ArtifactPair",
     "CalibrationState",
+    "Checks",
     "LocalFilesystemProvider",
     "MLflowProvider",
     "ModelFile",
@@ -28,5 +30,6 @@ __all__ = [
     "open_provider",
     "pair_version",
     "read_calibration_state",
+    "read_checks",
     "read_model_file",
 ]

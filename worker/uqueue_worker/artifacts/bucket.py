@@ -132,6 +132,19 @@ class Bucket:
             response = self._client.put_object(Bucket=self.name, Key=key, Body=data, ChecksumSHA256=checksum, **given)
         return StoredObject(data, response["ETag"], response.get("VersionId"))
 
+    def copy(self, source: str, key: str, *, version_id: str | None, etag: str | None) -> StoredObject:
+        """Write an object that is in this bucket under another key as well; the data stay there and are not returned.
+
+        Raises NoSuchObject where the source is gone, ObjectExists where its ETag is another, and SourceError.
+        """
+        pinned = {"VersionId": version_id} if version_id else {}
+        given = {"CopySourceIfMatch": etag} if etag else {}
+        with self._translated():
+            response = self._client.copy_object(
+                Bucket=self.name, Key=key, CopySource={"Bucket": self.name, "Key": source, **pinned}, **given
+            )
+        return StoredObject(b"", response["CopyObjectResult"]["ETag"], response.get("VersionId"))
+
     @property
     def _client(self) -> Any:
         try:

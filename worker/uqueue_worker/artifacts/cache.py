@@ -1,11 +1,12 @@
 """The last good artifacts of each model on this machine's disk, for when their source does not answer.
 
-    <folder>/<name>/<version>/model.h5, mccp_state.pkl, pair.json
+    <folder>/<name>/<version>/model.h5 (or model.pt), mccp_state.pkl, checks-<hash>.json where there are any, pair.json
     <folder>/<name>/served-<source>      the version of this source that was last taken over here
 
 A version's folder is written beside its place and renamed into it, so other processes see all of it or nothing. What is
 read back is hashed and must have the hashes in pair.json and those of the version asked for. A process leases the
-version it serves, which keeps others from removing it.
+version it serves, which keeps others from removing it. Other checks of the same version are written beside the old
+ones, and then pair.json is replaced.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any, Final
 
 from uqueue_config.errors import ModelInvalid
 from uqueue_worker.artifacts.leases import Lease, remove_unless_leased, taking_turns
-from uqueue_worker.artifacts.pair import ArtifactPair, fingerprint, pair_version
+from uqueue_worker.artifacts.pair import MODEL_FILES, ArtifactPair, fingerprint, pair_version
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _VERSION: Final = re.compile(r"[0-9a-f]{16}", re.ASCII)
@@ -61,8 +62,11 @@ class ArtifactCache:
         """
         models = self._prepare(pair.name)
         for _ in range(_TRIES):  # another process may remove it before it is leased
-            if self.get(pair.name, pair.version) is None:
+            there = self.get(pair.name, pair.version)
+            if there is None:
                 self._write(models, pair)
+            elif there.checks != pair.checks:
+                _rewrite_checks(models, pair)
             else:
                 os.utime(models / pair.version)
             if not serving or self._lease(pair):
@@ -181,22 +185,54 @@ def _unfinished(models: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=models))
 
 
+def _rewrite_checks(models: Path, pair: ArtifactPair) -> None:
+    """Let the stored version have these checks. Raises OSError."""
+    folder, written = models / pair.version, _unfinished(models)
+    try:
+        _write_checks(written, pair)
+        for path in sorted(written.iterdir()):  # checks-….json, and then pair.json, which names it
+            path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(written, ignore_errors=True)
+
+
 def _write_files(folder: Path, pair: ArtifactPair) -> None:
-    (folder / "model.h5").write_bytes(pair.model)
+    (folder / pair.model_filename).write_bytes(pair.model)
     (folder / "mccp_state.pkl").write_bytes(pair.state)
-    files = {"model_file": vars(pair.model_file), "state_file": vars(pair.state_file)}
-    (folder / "pair.json").write_text(json.dumps({"name": pair.name, "version": pair.version, **files}))
+    _write_checks(folder, pair)
+
+
+def _write_checks(folder: Path, pair: ArtifactPair) -> None:
+    about: dict[str, Any] = {"name": pair.name, "version": pair.version}
+    about |= {"model_file": vars(pair.model_file), "state_file": vars(pair.state_file)}
+    if pair.model_filename != MODEL_FILES[0]:
+        about["model_filename"] = pair.model_filename
+    if pair.checks is not None and pair.checks_file is not None:
+        about["checks_file"] = vars(pair.checks_file)
+        (folder / _checks_name(pair.checks_file.sha256)).write_bytes(pair.checks)
+    (folder / "pair.json").write_text(json.dumps(about))
+
+
+def _checks_name(sha256: str) -> str:
+    return f"checks-{sha256[:16]}.json"
 
 
 def _read(folder: Path, name: str, version: str) -> ArtifactPair | None:
     about: dict[str, Any] = json.loads(_content(folder / "pair.json"))
-    model, state = _content(folder / "model.h5"), _content(folder / "mccp_state.pkl")
+    model_filename = MODEL_FILES[MODEL_FILES.index(dict(about).get("model_filename", MODEL_FILES[0]))]
+    model, state = _content(folder / model_filename), _content(folder / "mccp_state.pkl")
     model_file = fingerprint(model, int(about["model_file"]["mtime_ns"]))
     state_file = fingerprint(state, int(about["state_file"]["mtime_ns"]))
     recorded = {"name": name, "version": version, "model_file": vars(model_file), "state_file": vars(state_file)}
+    checks = checks_file = None
+    if "checks_file" in about:
+        checks = _content(folder / _checks_name(about["checks_file"]["sha256"]))
+        checks_file = fingerprint(checks, int(about["checks_file"]["mtime_ns"]))
+        recorded["checks_file"] = vars(checks_file)
+    about.pop("model_filename", None)
     if about != recorded or version != pair_version(model_file.sha256, state_file.sha256):
         return None
-    return ArtifactPair(name, model, state, model_file, state_file)
+    return ArtifactPair(name, model, state, model_file, state_file, model_filename, checks, checks_file)
 
 
 def _content(path: Path) -> bytes:

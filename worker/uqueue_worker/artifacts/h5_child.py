@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import io
 import json
-import resource
-import signal
 import sys
 from typing import Any, Final
 
 import h5py
 
 from uqueue_config.errors import ModelInvalid, UqueueError
+from uqueue_worker.artifacts.child_limits import limit_this_process
 from uqueue_worker.artifacts.h5_structure import StructureCheck
 
 CPU_SECONDS: Final = 0.5
-CPU_SECONDS_PER_GIGABYTE: Final = 20.0
-MEMORY_BYTES: Final = 1024**3
 _UNREADABLE = (OSError, KeyError, ValueError, RuntimeError, TypeError, MemoryError, OverflowError)
 
 
@@ -69,20 +66,6 @@ def _text(root: h5py.File, name: str) -> str | None:
     return str(value) if isinstance(value, str) else None
 
 
-def _limit(size_bytes: int) -> None:
-    """Let the system end this process when it computes too long or takes too much memory.
-
-    A loop inside HDF5 lets no Python code run, so the signal keeps its default action.
-    """
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS + size_bytes / 1e9 * CPU_SECONDS_PER_GIGABYTE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit_bytes = MEMORY_BYTES + 4 * size_bytes
-    if hard == resource.RLIM_INFINITY or hard > limit_bytes:
-        resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, hard))
-
-
 def _answer(data: bytes, file: str) -> dict[str, Any]:
     try:
         return dict(inspect_h5(data, file=file))
@@ -93,7 +76,7 @@ def _answer(data: bytes, file: str) -> dict[str, Any]:
 def main() -> None:
     """Read the file from stdin, its name from the arguments; print the answer."""
     data = sys.stdin.buffer.read()
-    _limit(len(data))
+    limit_this_process(len(data), cpu_seconds=CPU_SECONDS, memory_times_size=4)
     sys.stdout.write(json.dumps(_answer(data, sys.argv[1])))
 
 

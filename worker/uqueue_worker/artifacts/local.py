@@ -1,4 +1,7 @@
-"""A model in a workspace folder: models/<name>/model.h5 and state/<name>/mccp_state.pkl."""
+"""A model in a workspace folder: models/<name>/model.h5 (or model.pt) and state/<name>/mccp_state.pkl.
+
+state/<name>/mccp_checks.json may lie beside them: what a candidate must stand up to before it serves.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from uqueue_config.errors import IncompleteArtifact, ModelInvalid, ModelNotAvailable
-from uqueue_worker.artifacts.pair import ArtifactPair, fingerprint
+from uqueue_worker.artifacts.pair import MODEL_FILES, ArtifactPair, fingerprint
 from uqueue_worker.artifacts.provider import ModelProvider
 from uqueue_worker.artifacts.safe_pickle import MAX_STATE_BYTES
 
 MAX_MODEL_BYTES: Final = 2 * 1024**3  # far beyond any MQNN; keeps a wrong file from filling the memory
+MAX_CHECKS_BYTES: Final = 8 * 1024**2
 RETRY_SECONDS: Final = (0.02, 0.08, 0.2, 0.3, 0.4)
 SETTLING_NS: Final = 2 * 10**9
 
@@ -28,28 +32,42 @@ class FileStat(NamedTuple):
     ctime_ns: int
 
 
-class LocalFilesystemProvider(ModelProvider):
-    """Reads the two files that a training run overwrites in place. Symbolic links are followed.
+class _File(NamedTuple):
+    """A file of the workspace, and how it was when it was looked at."""
 
-    The pair is taken as soon as both files keep their time, size and inode while they are read; that is tried for about
-    a second. A training run may still be between the two files: then the pair is `stale`, see `ArtifactPair.stale`.
+    path: Path
+    status: FileStat
+    limit_bytes: int
+
+
+class LocalFilesystemProvider(ModelProvider):
+    """Reads the files that a training run overwrites in place. Symbolic links are followed.
+
+    They are taken as soon as all keep their time, size and inode while they are read; that is tried for about a second.
+    A training run may still be between the two of a pair: then it is `stale`, see `ArtifactPair.stale`. The model file
+    is model.h5 or model.pt; where both are there nobody can tell which is meant, and neither is read.
     """
 
     def __init__(self, workspace_root: str | os.PathLike[str], name: str = "mccp-uq") -> None:
         self.name = name
         self._root = Path(workspace_root)
-        self._known: tuple[tuple[FileStat, FileStat], str] | None = None
+        self._known: tuple[list[_File], str] | None = None
 
     def get_model_path(self) -> Path:
-        return self._root / "models" / self.name / "model.h5"
+        paths = self._model_paths()
+        return next((path for path in paths if os.path.exists(path)), paths[0])
 
     def get_state_path(self) -> Path:
         return self._root / "state" / self.name / "mccp_state.pkl"
 
+    def get_checks_path(self) -> Path:
+        """Return where the checks are, or would be: most workspaces have none."""
+        return self._root / "state" / self.name / "mccp_checks.json"
+
     def version(self) -> str:
         """Return the version of the files as they are now; hashes them only where a stat shows a change."""
         known = self._known
-        if known is not None and self._stat() == known[0]:
+        if known is not None and self._look() == known[0]:
             return known[1]
         return self.load().version
 
@@ -60,34 +78,55 @@ class LocalFilesystemProvider(ModelProvider):
             time.sleep(pause_seconds)
         return self._read_once()
 
+    def _model_paths(self) -> list[Path]:
+        return [self._root / "models" / self.name / file for file in MODEL_FILES]
+
     def _read_once(self) -> ArtifactPair:
-        before = self._stat()
-        model = _read(self.get_model_path(), MAX_MODEL_BYTES)
-        state = _read(self.get_state_path(), MAX_STATE_BYTES)
-        paths = (self.get_model_path(), self.get_state_path())
-        for path, data, old, new in zip(paths, (model, state), before, self._stat(), strict=True):
-            if old != new or len(data) != new.size_bytes:
-                raise IncompleteArtifact(file=str(path), reason="it changed while it was read")
+        before = self._look()
+        contents = [_read(file.path, file.limit_bytes) for file in before]
+        after = self._look()
+        if len(after) != len(before):
+            raise IncompleteArtifact(file=str(after[-1].path.parent), reason="its files changed while they were read")
+        for file, data, now in zip(before, contents, after, strict=True):
+            if file != now or len(data) != now.status.size_bytes:
+                raise IncompleteArtifact(file=str(file.path), reason="it changed while it was read")
             if not data:
-                raise IncompleteArtifact(file=str(path), reason="it is empty")
-        model_file, state_file = fingerprint(model, before[0].mtime_ns), fingerprint(state, before[1].mtime_ns)
-        pair = ArtifactPair(self.name, model, state, model_file, state_file)
+                raise IncompleteArtifact(file=str(file.path), reason="it is empty")
+        pair = self._pair(before, contents)
         self._remember(before, pair.version)
         return pair
 
-    def _remember(self, status: tuple[FileStat, FileStat], version: str) -> None:
-        """Trust the file times from now on, unless the next write could still get the same ones from a coarse clock."""
-        settled = max(file.ctime_ns for file in status) + SETTLING_NS < time.time_ns()
-        self._known = (status, version) if settled else None
+    def _pair(self, files: list[_File], contents: list[bytes]) -> ArtifactPair:
+        (model, model_file), (state, state_file), *more = [
+            (data, fingerprint(data, file.status.mtime_ns)) for file, data in zip(files, contents, strict=True)
+        ]
+        checks, checks_file = more[0] if more else (None, None)
+        model_filename = files[0].path.name
+        return ArtifactPair(
+            self.name, model, state, model_file, state_file, model_filename, checks=checks, checks_file=checks_file
+        )
 
-    def _stat(self) -> tuple[FileStat, FileStat]:
-        paths = (self.get_model_path(), self.get_state_path())
-        found = [_stat(path) for path in paths]
-        model, state = found
-        if model is None or state is None:
-            missing = [str(path) for path, status in zip(paths, found, strict=True) if status is None]
+    def _remember(self, files: list[_File], version: str) -> None:
+        """Trust the file times from now on, unless the next write could still get the same ones from a coarse clock."""
+        settled = max(file.status.ctime_ns for file in files) + SETTLING_NS < time.time_ns()
+        self._known = (files, version) if settled else None
+
+    def _look(self) -> list[_File]:
+        """Return model, state and, where they are there, checks. Raises ModelNotAvailable and ModelInvalid."""
+        paths = self._model_paths()
+        models = [_File(path, found, MAX_MODEL_BYTES) for path in paths if (found := _stat(path)) is not None]
+        if len(models) > 1:
+            names = " and ".join(MODEL_FILES)
+            raise ModelInvalid(file=str(paths[0].parent), reason=f"it holds {names}; keep the one that is to be served")
+        state, checks = _stat(self.get_state_path()), _stat(self.get_checks_path())
+        if not models or state is None:
+            missing = [] if models else [str(paths[0])]
+            missing += [] if state else [str(self.get_state_path())]
             raise ModelNotAvailable(model=self.name, missing=" and ".join(missing))
-        return model, state
+        files = [models[0], _File(self.get_state_path(), state, MAX_STATE_BYTES)]
+        if checks is not None:
+            files.append(_File(self.get_checks_path(), checks, MAX_CHECKS_BYTES))
+        return files
 
 
 def _stat(path: Path) -> FileStat | None:

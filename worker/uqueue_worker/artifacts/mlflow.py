@@ -1,19 +1,17 @@
-"""A model in an MLflow registry: a registered version whose artifacts are model.h5 and mccp_state.pkl."""
+"""A model in an MLflow registry: a registered version whose artifacts are model.h5 (or model.pt) and mccp_state.pkl."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from uqueue_config.errors import IncompleteArtifact, InvalidManifest, NothingPublished
+from uqueue_config.errors import IncompleteArtifact, InvalidManifest, ModelInvalid, NothingPublished
 from uqueue_config.names import DEFAULT_MODEL
 from uqueue_config.sources import parse_mlflow
 from uqueue_worker.artifacts.cache import ArtifactCache
-from uqueue_worker.artifacts.local import MAX_MODEL_BYTES
-from uqueue_worker.artifacts.manifest import MODEL_FILE, STATE_FILE, Manifest
-from uqueue_worker.artifacts.pair import ArtifactPair, fingerprint
+from uqueue_worker.artifacts.manifest import CHECKS_FILE, LIMIT_BYTES, STATE_FILE, Manifest, assemble
+from uqueue_worker.artifacts.pair import MODEL_FILES, ArtifactPair, fingerprint
 from uqueue_worker.artifacts.registry import CONTENT_TAG, MANIFEST_TAG, NotRegistered, RegisteredVersion, Registry
 from uqueue_worker.artifacts.remote import Release, RemoteProvider
-from uqueue_worker.artifacts.safe_pickle import MAX_STATE_BYTES
 
 
 class MLflowProvider(RemoteProvider):
@@ -48,26 +46,41 @@ class MLflowProvider(RemoteProvider):
     def _released(self, found: RegisteredVersion) -> Release:
         place = f"models:/{self._wanted.model}/{found.number}"
         if MANIFEST_TAG not in found.tags:
-            return Release(found.number, "", partial(self._download_unlisted, found, place))
+            return Release(found.number, "", "", partial(self._download_unlisted, found, place))
         manifest = Manifest.parse(found.tags[MANIFEST_TAG], file=f"{place}, tag {MANIFEST_TAG}")
         if found.tags.get(CONTENT_TAG, manifest.content) != manifest.content:
             raise InvalidManifest(file=f"{place}, tag {CONTENT_TAG}", reason="it differs from the manifest")
-        return Release(
-            found.number + manifest.content, manifest.content, partial(self._download, manifest, found, place)
-        )
+        download = partial(self._download, manifest, found, place)
+        return Release(found.number + manifest.content, manifest.content, manifest.files.checks_sha256, download)
 
     def _download(self, manifest: Manifest, found: RegisteredVersion, place: str) -> ArtifactPair:
-        return manifest.pair(self.name, *self._files(found.number), place=place)
+        return manifest.pair(self.name, read_listed(self._registry, found.number, manifest), place=place)
 
     def _download_unlisted(self, found: RegisteredVersion, place: str) -> ArtifactPair:
-        model, state = self._files(found.number)
-        for file, data in ((MODEL_FILE, model), (STATE_FILE, state)):
+        names = self._names(found.number, place)
+        files = {name: self._registry.read(found.number, name, LIMIT_BYTES[name]) for name in names}
+        for file, data in files.items():
             if not data:
                 raise IncompleteArtifact(file=f"{place}/{file}", reason="it is empty")
-        return ArtifactPair(
-            self.name, model, state, fingerprint(model, found.created_ns), fingerprint(state, found.created_ns)
-        )
+        seen = {file: fingerprint(data, found.created_ns) for file, data in files.items()}
+        return assemble(self.name, files, seen)
 
-    def _files(self, number: str) -> tuple[bytes, bytes]:
-        model = self._registry.read(number, MODEL_FILE, MAX_MODEL_BYTES)
-        return model, self._registry.read(number, STATE_FILE, MAX_STATE_BYTES)
+    def _names(self, number: str, place: str) -> list[str]:
+        """Return which files to read of a version that no manifest lists."""
+        there = self._registry.names(number)
+        models = [name for name in MODEL_FILES if name in there]
+        if len(models) > 1:
+            names = " and ".join(MODEL_FILES)
+            raise ModelInvalid(file=place, reason=f"it holds {names}; register a version with one of them")
+        return [*(models or MODEL_FILES[:1]), STATE_FILE, *({CHECKS_FILE} & there)]
+
+
+def read_listed(registry: Registry, number: str, manifest: Manifest) -> dict[str, bytes]:
+    """Return the files of a version by name, from the versions that hold them. Raises what `Registry.read` does."""
+    try:
+        return {
+            name: registry.read(file.held_by or number, name, LIMIT_BYTES[name])
+            for name, file in manifest.files.listed.items()
+        }
+    except NotRegistered as error:
+        raise IncompleteArtifact(file=f"version {number}", reason=f"a version it needs is gone ({error})") from error

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Final
 
 from uqueue_config.prediction import FileFingerprint
 
 VERSION_LENGTH = 16
+#: What the model file may be called: one that Keras wrote, or one that PyTorch did.
+MODEL_FILES: Final = ("model.h5", "model.pt")
 
 
 @dataclass(frozen=True)
 class ArtifactPair:
     """A model file and the calibration state that belongs to it, as bytes, with what was seen of their files.
 
-    The bytes are unchecked: `read_model_file` and `read_calibration_state` decide whether they may be used.
+    The bytes are unchecked: `read_model_file`, `read_calibration_state` and `read_checks` decide whether they may be
+    used.
+
+    model_filename  what the model file is called, one of MODEL_FILES
+    checks          what a candidate must stand up to before it serves, and that file's fingerprint; None where the
+                    source holds no checks
     """
 
     name: str
@@ -22,10 +30,16 @@ class ArtifactPair:
     state: bytes = field(repr=False)
     model_file: FileFingerprint
     state_file: FileFingerprint
+    model_filename: str = MODEL_FILES[0]
+    checks: bytes | None = field(default=None, repr=False)
+    checks_file: FileFingerprint | None = None
 
     @property
     def version(self) -> str:
-        """16 hex characters that name this content; a copy of the same two files has the same version."""
+        """16 hex characters that name model and calibration; a copy of the same two files has the same version.
+
+        Checks are evidence about them and no part of the name.
+        """
         return pair_version(self.model_file.sha256, self.state_file.sha256)
 
     @property

@@ -24,6 +24,8 @@ from uqueue_config.sources import MLflowSource
 #: The tag of a model version that holds the manifest of its files, and the one by which a content is found.
 MANIFEST_TAG: Final = "uqueue.manifest"
 CONTENT_TAG: Final = "uqueue.content"
+#: … and the one by which weights are found that a further version need not upload.
+WEIGHTS_TAG: Final = "uqueue.weights"
 #: MLflow reads these from the environment only. What is set there already stays.
 _VARIABLES: Final = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
@@ -73,10 +75,26 @@ class Registry:
         return _newest(found, f"no version of {self._model} is in the stage {source.wanted}")
 
     def find_content(self, content: str) -> RegisteredVersion:
-        """Return a version that was published with this content. Raises NotRegistered and SourceError."""
+        """Return the newest version that was published with this content. Raises NotRegistered and SourceError."""
+        return self._find_tagged(CONTENT_TAG, content, "content")
+
+    def find_weights(self, weights: str) -> RegisteredVersion:
+        """Return the newest version that was published with these weights. Raises NotRegistered and SourceError."""
+        return self._find_tagged(WEIGHTS_TAG, weights, "weights")
+
+    def _find_tagged(self, tag: str, value: str, what: str) -> RegisteredVersion:
         with self.translated():
-            found = self._search(f" and tags.`{CONTENT_TAG}` = '{content}'")
-        return _newest(found, f"no version of {self._model} has the content {content}")
+            found = self._search(f" and tags.`{tag}` = '{value}'")
+        return _newest(found, f"no version of {self._model} has the {what} {value}")
+
+    def names(self, number: str) -> set[str]:
+        """Return what the artifacts of a version are called. Raises NotRegistered and SourceError."""
+        with self.translated():
+            base = self.client.get_model_version_download_uri(self._model, number)
+        if urlsplit(base).scheme in ("", "file"):
+            return set()  # `read` says what is wrong with it
+        with self.translated():
+            return {one.path.rsplit("/", 1)[-1] for one in self._listing(base)}
 
     def read(self, number: str, file: str, limit_bytes: int) -> bytes:
         """Return a file of a version. Raises IncompleteArtifact where it is not there, ModelInvalid, SourceError."""
@@ -111,14 +129,16 @@ class Registry:
         return list(self.client.search_model_versions(f"name='{name}'{condition}"))
 
     def _check_listing(self, base: str, file: str, name: str, limit_bytes: int) -> None:
-        import mlflow.artifacts
-
-        listed = mlflow.artifacts.list_artifacts(artifact_uri=base, tracking_uri=self._url)
-        sizes = [one.file_size or 0 for one in listed if one.path.rsplit("/", 1)[-1] == file]
+        sizes = [one.file_size or 0 for one in self._listing(base) if one.path.rsplit("/", 1)[-1] == file]
         if not sizes:
             raise IncompleteArtifact(file=name, reason="it is not there")
         if max(sizes) > limit_bytes:
             raise ModelInvalid(file=name, reason=f"it has {max(sizes)} bytes; at most {limit_bytes} are read")
+
+    def _listing(self, base: str) -> list[Any]:
+        import mlflow.artifacts
+
+        return list(mlflow.artifacts.list_artifacts(artifact_uri=base, tracking_uri=self._url))
 
     @contextmanager
     def translated(self) -> Iterator[None]:

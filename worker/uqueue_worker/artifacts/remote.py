@@ -19,8 +19,8 @@ from uqueue_config.errors import (
     SourceUnreachable,
 )
 from uqueue_worker.artifacts.cache import ArtifactCache
-from uqueue_worker.artifacts.manifest import MODEL_FILE, STATE_FILE
-from uqueue_worker.artifacts.pair import ArtifactPair
+from uqueue_worker.artifacts.manifest import STATE_FILE
+from uqueue_worker.artifacts.pair import MODEL_FILES, ArtifactPair
 from uqueue_worker.artifacts.patience import Background, Backoff
 from uqueue_worker.artifacts.provider import ModelProvider
 
@@ -38,11 +38,13 @@ class Release:
 
     key       is another one whenever that is
     content   its `ArtifactPair.version`; "" where the source does not say
-    download  returns both files, checked against what was recorded about them
+    checks    the sha256 of its checks; "" where it has none
+    download  returns its files, checked against what was recorded about them
     """
 
     key: str
     content: str
+    checks: str
     download: Callable[[], ArtifactPair]
 
 
@@ -80,7 +82,7 @@ class RemoteProvider(ModelProvider):
         """Return the release whose files have this `ArtifactPair.version`. Raises NothingPublished."""
 
     def get_model_path(self) -> Path:
-        return self._place() / MODEL_FILE
+        return self._place() / (self._found.model_filename if self._found else MODEL_FILES[0])
 
     def get_state_path(self) -> Path:
         return self._place() / STATE_FILE
@@ -166,11 +168,11 @@ class RemoteProvider(ModelProvider):
             self._found, self._found_key, self._problem, self._fallback = pair, release.key, None, False
 
     def _obtain(self, release: Release) -> ArtifactPair:
-        cached = self._cache.get(self.name, release.content)
+        cached = self._cached(release)
         if cached is not None:
             return cached
         with self._cache.turn(self.name, FIRST_SECONDS):
-            cached = self._cache.get(self.name, release.content)  # another process may have fetched it meanwhile
+            cached = self._cached(release)  # another process may have fetched it meanwhile
             if cached is not None:
                 return cached
             pair = self._download_patiently(release)
@@ -179,6 +181,12 @@ class RemoteProvider(ModelProvider):
             except (ModelError, OSError) as error:
                 _log.warning("cache_unusable", model=self.name, model_version=pair.version, reason=str(error))
             return pair
+
+    def _cached(self, release: Release) -> ArtifactPair | None:
+        """Return what is named from the cache; not where it is kept there with other checks."""
+        pair = self._cache.get(self.name, release.content)
+        kept = pair.checks_file.sha256 if pair and pair.checks_file else ""
+        return pair if kept == release.checks else None
 
     def _download_patiently(self, release: Release) -> ArtifactPair:
         for _ in range(DOWNLOAD_TRIES - 1):

@@ -45,4 +45,5 @@ class S3Provider(RemoteProvider):
 
     def _released(self, version: str, *, unless_etag: str | None = None) -> Release:
         manifest, etag = self._versions.manifest(version, unless_etag=unless_etag)
-        return Release(etag, manifest.content, partial(self._versions.download, manifest))
+        download = partial(self._versions.download, manifest)
+        return Release(etag, manifest.content, manifest.files.checks_sha256, download)

@@ -43,7 +43,7 @@ def read_pickled_state(data: bytes, *, file: str) -> dict[str, Any]:
         raise ModelInvalid(file=file, reason=f"{len(data)} bytes; a calibration state has at most {MAX_STATE_BYTES}")
     if not data:
         raise IncompleteArtifact(file=file, reason="the file is empty")
-    top = _Machine(file).run(data)
+    top = PickleMachine(file).run(data)
     if type(top) is dict:
         return top
     if type(top) is not PickledObject or top.of.pair != CALIBRATION_CLASS:
@@ -55,7 +55,7 @@ class _Mark:
     """Where the items of a container begin on the stack."""
 
 
-class _Machine:
+class PickleMachine:
     """The stack and the memo; a method per group of opcodes."""
 
     def __init__(self, file: str) -> None:
@@ -195,7 +195,7 @@ _LITERALS: dict[str, Any] = _CONSTANTS | _words(
 _REFUSED = dict.fromkeys(("PERSID", "BINPERSID"), "a persistent id") | dict.fromkeys(
     ("EXT1", "EXT2", "EXT4"), "an extension code"
 )
-_STEPS: dict[str, Callable[[_Machine, Any], None]] = {
+_STEPS: dict[str, Callable[[PickleMachine, Any], None]] = {
     "MARK": lambda machine, _: machine.stack.append(_Mark()),
     "EMPTY_TUPLE": lambda machine, _: machine.push_tuple(0),
     "TUPLE1": lambda machine, _: machine.push_tuple(1),

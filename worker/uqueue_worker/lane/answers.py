@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 from pydantic_core import to_json
 
-from uqueue_config.settings import Settings
+from uqueue_config.catalog import ModelSpec
 from uqueue_worker.models.interval_model import IntervalModel, Together
 from uqueue_worker.units import in_target_units
 
@@ -23,10 +23,10 @@ _ONE_ROW = (
 
 
 def results_json(
-    model: IntervalModel, settings: Settings, whole: Together, lengths: Sequence[int], seeds: Sequence[int]
+    model: IntervalModel, spec: ModelSpec, whole: Together, lengths: Sequence[int], seeds: Sequence[int]
 ) -> Iterator[bytes]:
     """Yield the result message of each table as JSON, in order; `lengths` are the rows of each."""
-    good = in_target_units(whole.prediction, settings)
+    good = in_target_units(whole.prediction, spec)
     widths = _rows(good.width)
     columns = zip(
         *(_rows(good.lower), _rows(good.upper), _rows(good.midpoint), widths, _rows(good.passes_used)),
@@ -43,7 +43,7 @@ def results_json(
     for length, seed in zip(lengths, seeds, strict=True):
         if length > 1 or special[first]:
             part = model.part(whole, first, first + length, seed)
-            yield to_json(in_target_units(part, settings).to_message("lists"))
+            yield to_json(in_target_units(part, spec).to_message("lists"))
         else:
             yield _ONE_ROW % (*one_row[first], q_hat, seed, tail)
         first += length

@@ -22,12 +22,14 @@ from uqueue_config.seeds import seed_from_job_id
 from uqueue_config.settings import Settings
 from uqueue_worker.lane.answers import results_json
 from uqueue_worker.models import IntervalModel
+from uqueue_worker.models.catalog import Served, Wanted
+from uqueue_worker.models.comparison import Comparisons
 from uqueue_worker.models.interval_model import Float32
 from uqueue_worker.units import in_target_units
 
 #: Rows evaluated together; a job with more runs alone, with checkpoints of its own.
 MAX_ROWS = 4096
-ModelFor = Callable[[str, str | None], IntervalModel]
+ModelFor = Callable[[PredictRequest, str, Wanted], Served]
 CheckpointFor = Callable[[str, int], Callable[[int], None]]
 _log = structlog.get_logger("uqueue.lane")
 
@@ -49,13 +51,17 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One job that was read: `features` as they came, to be checked by the model."""
+    """One job that was read: `features` as they came, to be checked by the model that serves it."""
 
     job: ClaimedJob
     request: PredictRequest
     features: Any
-    model: IntervalModel
+    served: Served
     seed: int
+
+    @property
+    def model(self) -> IntervalModel:
+        return self.served.model
 
     @property
     def alone(self) -> bool:
@@ -66,57 +72,71 @@ class Work:
 
 
 class Batch:
-    """Answers batches with the models of one process."""
+    """Answers batches with the models of one process. What their shadows answer goes to `comparisons`."""
 
-    def __init__(self, settings: Settings, model_for: ModelFor, checkpoint_for: CheckpointFor) -> None:
+    def __init__(
+        self, settings: Settings, model_for: ModelFor, checkpoint_for: CheckpointFor, comparisons: Comparisons
+    ) -> None:
         self._settings = settings
         self._model_for = model_for
         self._checkpoint_for = checkpoint_for
+        self._comparisons = comparisons
         self._payloads = PayloadFolder.of(settings)
 
-    def answers(self, jobs: Sequence[ClaimedJob], wanted_version: str | None) -> Iterator[list[Answer]]:
+    def answers(self, jobs: Sequence[ClaimedJob], wanted: Wanted) -> Iterator[list[Answer]]:
         """Yield the answers of the jobs, in groups that may be committed as soon as they are there."""
         ready, refused = [], []
         for job in jobs:
             try:
-                ready.append(self._read(job, wanted_version))
+                ready.append(self._read(job, wanted))
             except Exception as error:
                 refused.append(self._failure(job, error))
         if refused:
             yield refused
         for group in _grouped(ready):
-            yield [self._answer_alone(group[0])] if group[0].alone else self._answer_together(group)
+            if group[0].alone:
+                yield from self._answer_alone(group[0])
+            else:
+                yield from self._answer_together(group)
 
-    def _read(self, job: ClaimedJob, wanted_version: str | None) -> Work:
+    def _read(self, job: ClaimedJob, wanted: Wanted) -> Work:
         headers, kwargs = read_headers(job.message)
         if headers["task"] != Task.PREDICT:
             raise InvalidMessage(reason=f"unknown task {headers['task'][:80]!r}")
         if job.attempt == 1 and is_overdue(headers):
             raise JobExpired(job_id=job.id)
         request = PredictRequest.read(kwargs)
-        model = self._model_for(request.model, wanted_version)
+        served = self._model_for(request, job.id, wanted)
         seed = seed_from_job_id(job.id) if request.seed is None else request.seed
-        return Work(job, request, request.raw_features(self._payloads), model, seed)
+        return Work(job, request, request.raw_features(self._payloads), served, seed)
 
-    def _answer_together(self, group: Sequence[Work]) -> list[Answer]:
+    def _answer_together(self, group: Sequence[Work]) -> Iterator[list[Answer]]:
         table = _one_table(group)
         if table is None:
-            return [self._answer_alone(work) for work in group]
-        model, lengths, seeds = group[0].model, [len(work.features) for work in group], [work.seed for work in group]
+            yield from chain.from_iterable(map(self._answer_alone, group))
+            return
+        served, lengths, seeds = group[0].served, [len(work.features) for work in group], [work.seed for work in group]
         try:
-            whole = model.predict_together(table, lengths, seeds, on_progress=self._deadline(""))
-            results = list(results_json(model, self._settings, whole, lengths, seeds))
+            whole = served.model.predict_together(table, lengths, seeds, on_progress=self._deadline(""))
+            results = list(results_json(served.model, served.spec, whole, lengths, seeds))
         except Exception:
             _log.exception("batch_failed", jobs=len(group))
-            return [self._answer_alone(work) for work in group]
+            yield from chain.from_iterable(map(self._answer_alone, group))
+            return
         state, now = JobState.SUCCEEDED.value, timestamp()
-        return [
+        yield [
             Answer(work.job.id, state, success_meta(work.job.id, result, now), "", "", "")
             for work, result in zip(group, results, strict=True)
         ]
+        shadow = served.shadow
+        if shadow is not None:
+            self._comparisons.compare(
+                len(group), served.model, whole.prediction, shadow,
+                lambda: shadow.predict_together(table, lengths, seeds, on_progress=self._deadline("")).prediction,
+            )  # fmt: skip
 
-    def _answer_alone(self, work: Work) -> Answer:
-        job_id = work.job.id
+    def _answer_alone(self, work: Work) -> Iterator[list[Answer]]:
+        job_id, served = work.job.id, work.served
         deadline = self._deadline(job_id)
         try:
             table = work.model.check(work.features, work.request.target_dim)
@@ -127,10 +147,17 @@ class Batch:
                 checkpoint(rows_done)
 
             prediction = work.model.predict(table, seed=work.seed, on_progress=on_progress)
-            message = in_target_units(prediction, self._settings).to_message(work.request.encoding)
-            return Answer.of(job_id, Outcome.success(message))
+            message = in_target_units(prediction, served.spec).to_message(work.request.encoding)
         except Exception as error:
-            return self._failure(work.job, error)
+            yield [self._failure(work.job, error)]
+            return
+        yield [Answer.of(job_id, Outcome.success(message))]
+        shadow = served.shadow
+        if shadow is not None:
+            self._comparisons.compare(
+                1, served.model, prediction, shadow,
+                lambda: shadow.predict(table, seed=work.seed, on_progress=self._deadline(job_id)),
+            )  # fmt: skip
 
     def _deadline(self, job_id: str) -> Callable[[int], None]:
         limit = self._settings.soft_time_limit_seconds.total_seconds()
@@ -152,20 +179,20 @@ class Batch:
 
 
 def _grouped(ready: Sequence[Work]) -> Iterator[list[Work]]:
-    """Yield works in order, those that may be evaluated together in one list of at most MAX_ROWS rows."""
-    group: list[Work] = []
-    rows = 0
+    """Yield the works that may be evaluated together in one list of at most MAX_ROWS rows, the others by themselves."""
+    groups: dict[int, tuple[list[Work], int]] = {}
     for work in ready:
-        alone = work.alone
-        if group and (alone or work.model is not group[0].model or rows + len(work.features) > MAX_ROWS):
+        if work.alone:
+            yield [work]
+            continue
+        key, more = id(work.model), len(work.features)
+        group, rows = groups.get(key, ([], 0))
+        if group and rows + more > MAX_ROWS:
             yield group
             group, rows = [], 0
-        if alone:
-            yield [work]
-        else:
-            group.append(work)
-            rows += len(work.features)
-    if group:
+        group.append(work)
+        groups[key] = group, rows + more
+    for group, _ in groups.values():
         yield group
 
 

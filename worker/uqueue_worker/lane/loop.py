@@ -11,7 +11,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from uqueue_config.connections import REPLY_SECONDS
 from uqueue_config.errors import JobAbandoned
 from uqueue_config.ledger import Claim, Command, LedgerCommands, Outcome
-from uqueue_config.names import DEFAULT_MODEL, Queue
+from uqueue_config.names import Queue
 from uqueue_config.settings import Settings
 from uqueue_worker.lane.batch import Answer, Batch
 from uqueue_worker.lane.events import BatchEvents
@@ -48,18 +48,27 @@ class Watch(Protocol):
 
 
 class Lane:
-    """Answers jobs of the predictions queue until it is stopped. `worker` names this process in job records.
+    """Answers jobs of the predictions queue until it is stopped. `worker` names this process in job records, `tracks`
+    are those that it serves.
 
     `watch` is told when a computation begins and ends. `retire` is called when this process has answered as many jobs
     as it should.
     """
 
     def __init__(
-        self, settings: Settings, batch: Batch, worker: str, *, watch: Watch, retire: Callable[[], None]
+        self,
+        settings: Settings,
+        batch: Batch,
+        worker: str,
+        tracks: Sequence[str],
+        *,
+        watch: Watch,
+        retire: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._batch = batch
         self._worker = worker
+        self._tracks = tuple(tracks)
         self._watch = watch
         self._retire = retire
         self._commands = LedgerCommands(settings.result_ttl_seconds, settings.record_ttl_seconds)
@@ -134,7 +143,8 @@ class Lane:
         jobs, started, begun = claim.jobs, time.time(), time.monotonic()
         self._watch.busy(jobs[0].id if len(jobs) == 1 else "")
         by_id = {job.id: job for job in jobs} if self._events else {}
-        for answers in self._batch.answers(jobs, claim.wanted_version):
+        wanted = dict(zip(self._tracks, claim.wanted_versions, strict=True))
+        for answers in self._batch.answers(jobs, wanted):
             event = self._events.of(answers, by_id, started) if self._events else None
             self._exchange.commit(answers, event)
         self.jobs_done += len(jobs)
@@ -146,9 +156,10 @@ class Lane:
     def _claim(self, token: int, may_retry: bool, again: bool) -> Command[Claim]:
         return self._commands.claim(
             queue=_QUEUE,
-            model=DEFAULT_MODEL,
+            model=self._tracks[0],
             worker=self._worker,
             token=token,
+            tracks=self._tracks,
             most=self._pace.most_jobs,
             most_bytes=MOST_BYTES,
             most_message_bytes=self._settings.max_inline_bytes,

@@ -110,6 +110,16 @@ def read_graph(model_config: Mapping[str, Any], data: bytes, *, file: str = "mod
     return _Reader(read_wiring(model_config, file=file), read_weights(data, file=file), file).read()
 
 
+def assemble(nodes: list[Node], heads: list[int], n_features: int, n_targets: int) -> Graph:
+    """Return the graph of these nodes, whose one or two heads are joined and whose dropout layers get their words."""
+    if len(heads) == 2:
+        nodes = _join_heads(nodes, heads[0], heads[1])
+    elif heads[0] != len(nodes) - 1:
+        raise UnsupportedGraph("its output is read again by another layer")
+    placed, words = _place_dropout(nodes)
+    return Graph(tuple(placed), n_features, n_targets, words)
+
+
 class _Reader:
     """Turns layers into nodes, each after what it reads."""
 
@@ -128,13 +138,7 @@ class _Reader:
             position, shape = self.output(spec)
             heads.append(position)
             shapes.append(shape)
-        targets = count_targets(shapes, file=self.file)
-        if len(heads) == 2:
-            self.nodes = _join_heads(self.nodes, heads[0], heads[1])
-        elif heads[0] != len(self.nodes) - 1:
-            raise UnsupportedGraph("its output is read again by another layer")
-        nodes, words = _place_dropout(self.nodes)
-        return Graph(tuple(nodes), self.wiring.n_features, targets, words)
+        return assemble(self.nodes, heads, self.wiring.n_features, count_targets(shapes, file=self.file))
 
     def output(self, spec: LayerSpec) -> tuple[int, tuple[int, ...]]:
         """Return the node of an output layer and its shape; a Reshape that only names (2, targets) is no node."""

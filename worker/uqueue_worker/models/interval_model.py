@@ -19,8 +19,10 @@ from uqueue_worker.artifacts import (
     ModelFile,
     ModelProvider,
     read_calibration_state,
-    read_model_file,
 )
+from uqueue_worker.artifacts.model_file import read_any_model_file
+from uqueue_worker.artifacts.torch_file import TorchFile
+from uqueue_worker.models.checks import check_candidate
 from uqueue_worker.models.choice import choose_engine
 from uqueue_worker.models.engine import Engine, EngineChoice, ForwardMode, SummarizingEngine
 from uqueue_worker.models.randomness import UInt64, row_keys, table_keys
@@ -43,15 +45,16 @@ def load_interval_model(
 
     The artifacts are checked, the network is evaluated once without and several times with its dropout layers, and
     whether passes differ is noted. Raises what the provider's `load` raises, and ModelInvalid (UnsafeArtifact,
-    IncompleteArtifact, InvalidCalibration) with the reason where the files cannot be served.
+    IncompleteArtifact, InvalidCalibration) with the reason where the files cannot be served. Checks that came with them
+    must hold; see `checks`.
     """
     if forward_mode not in get_args(ForwardMode):
         raise ValueError(f"forward_mode must be one of {', '.join(get_args(ForwardMode))}, got {forward_mode!r}")
     pair = source if isinstance(source, ArtifactPair) else source.load()
-    model_file = read_model_file(pair.model)
+    model_file = read_any_model_file(pair.model)
     state = read_calibration_state(pair.state)
     network = choose_engine(pair.model, model_file, engine)
-    return IntervalModel(
+    model = IntervalModel(
         identity=_identity(pair, model_file, network),
         calibration=replace(state, q_hat=_per_target(state, network.n_targets)),
         forward_mode=forward_mode,
@@ -59,6 +62,8 @@ def load_interval_model(
         stale=pair.stale,
         engine=network,
     )
+    check_candidate(model, pair)
+    return model
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,7 +268,7 @@ def _one_pass(draw: Draw, n_rows: int, rule: CalibrationState) -> PassSummary:
     )
 
 
-def _identity(pair: ArtifactPair, model_file: ModelFile, network: Engine) -> ModelIdentity:
+def _identity(pair: ArtifactPair, model_file: ModelFile | TorchFile, network: Engine) -> ModelIdentity:
     return ModelIdentity(
         name=pair.name,
         version=pair.version,

@@ -25,7 +25,9 @@ def passes_differ(network: Engine, forward_mode: ForwardMode) -> bool:
     passes = {mode: _draw_probe(network, probe, mode) for mode in get_args(ForwardMode)}
     for mode, drawn in passes.items():
         if not np.isfinite(drawn[:, 0]).all():
-            raise ModelInvalid(file="model.h5", reason=f"its output for its mean input is not finite ({mode} mode)")
+            raise ModelInvalid(
+                file="the model file", reason=f"its output for its mean input is not finite ({mode} mode)"
+            )
     served = passes[forward_mode]
     return network.random_layers(forward_mode) > 0 and bool((served != served[0]).any())
 
@@ -44,5 +46,5 @@ def _draw_probe(network: Engine, probe: NDArray[np.float32], forward_mode: Forwa
     drawn = draw(np.arange(len(probe), dtype=np.intp), 0, _PROBE_PASSES)
     expected = (_PROBE_PASSES, len(probe), 2, network.n_targets)
     if drawn.shape != expected:
-        raise ModelInvalid(file="model.h5", reason=f"passes have the shape {drawn.shape}, expected {expected}")
+        raise ModelInvalid(file="the model file", reason=f"passes have the shape {drawn.shape}, expected {expected}")
     return drawn

@@ -5,6 +5,7 @@ Whatever goes wrong with a new version, the one that serves keeps serving.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import structlog
 
 from uqueue_config.errors import (
     IncompleteArtifact,
+    InvalidCalibration,
     ModelError,
     ModelInvalid,
     ModelNotAvailable,
@@ -22,7 +24,6 @@ from uqueue_config.errors import (
     ReloadFailed,
     SourceError,
     StaleCalibration,
-    UnknownModel,
 )
 from uqueue_worker.artifacts import ArtifactCache, ArtifactPair, ModelProvider
 from uqueue_worker.artifacts.patience import Backoff
@@ -42,15 +43,20 @@ class ModelState(StrEnum):
     READY = "ready"
     STALE = "stale"
     INVALID = "invalid"
+    UNLOADED = "unloaded"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What `examine` found at the source. `version` is None when nothing readable was there."""
+    """What `examine` found at the source. `version` is None when nothing readable was there.
+
+    source_failed  the source did not answer as it should, so it is better left alone for a while
+    """
 
     outcome: Outcome
     version: str | None
     reason: str | None = None
+    source_failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,13 +66,31 @@ class LoadOptions:
     forward_mode: ForwardMode = "dropout"
     engine: EngineChoice = "auto"
     refuse_stale: bool = False
+    nominal_coverage: float | None = None
+    memory_limit_bytes: int | None = None
 
 
 class ModelStore:
-    """Holds the model called `name`. Safe to use from several threads; readers never wait for a load."""
+    """Holds one track of the model called `name`. Safe to use from several threads; readers never wait for a load.
 
-    def __init__(self, name: str, provider: ModelProvider | None, cache: ArtifactCache, options: LoadOptions) -> None:
+    track      what its pointer and acknowledgements are called; the model's own name unless given
+    on_demand  nothing is loaded before the first job asks for it
+    """
+
+    def __init__(
+        self,
+        name: str,
+        provider: ModelProvider | None,
+        cache: ArtifactCache,
+        options: LoadOptions,
+        *,
+        track: str | None = None,
+        on_demand: bool = False,
+    ) -> None:
         self.name = name
+        self.track = track or name
+        self.on_demand = on_demand
+        self.jobs_done = 0
         self._provider = provider
         self._cache = cache
         self._options = options
@@ -97,6 +121,8 @@ class ModelStore:
             return ModelState.LOADING
         if isinstance(self._problem, ModelNotConfigured):
             return ModelState.NOT_CONFIGURED
+        if self.on_demand and self._problem is None:
+            return ModelState.UNLOADED
         return ModelState.NO_MODEL if isinstance(self._problem, ModelNotAvailable) else ModelState.INVALID
 
     @property
@@ -104,17 +130,41 @@ class ModelStore:
         """Why nothing serves, or why the last version wanted was not taken over."""
         return self._problem.message if self._problem else None
 
-    def serve(self, name: str, wanted_version: str | None) -> IntervalModel:
+    @property
+    def loaded_bytes(self) -> int:
+        """Size of the files that are held in memory."""
+        serving = self._serving
+        return serving[1].model_file.size_bytes if serving else 0
+
+    def serve(self, wanted_version: str | None) -> IntervalModel:
         """Return the model to answer with, moving to the wanted version first if that is another one.
 
-        Raises UnknownModel, ModelNotConfigured, ModelNotAvailable, ModelInvalid or StaleCalibration.
+        Raises ModelNotConfigured, ModelNotAvailable, ModelInvalid or StaleCalibration.
         """
-        if name != self.name:
-            raise UnknownModel(model=name, served=self.name)
         self.move_to(wanted_version)
-        if self._serving is None:
+        serving = self._serving
+        if serving is None and self.on_demand:
+            self.start(wanted_version)
+            serving = self._serving
+        if serving is None:
             raise self._problem or ModelNotAvailable(model=self.name, missing="the model")
-        return self._serving[0]
+        return serving[0]
+
+    def unload(self) -> None:
+        """Drop the model; the next job loads it again."""
+        self._serving = None
+
+    def names_now(self) -> str | None:
+        """Return the version that the source names now, None where it does not say."""
+        try:
+            return self._provider.version() if self._provider else None
+        except ModelError:
+            return None
+
+    def load_version(self, version: str) -> tuple[IntervalModel, ArtifactPair]:
+        """Load a version beside the one that serves. Raises ModelError."""
+        pair = self._fetch(version)
+        return self._load(pair), pair
 
     def start(self, wanted_version: str | None) -> None:
         """Load the first model: the wanted version if it can be had, otherwise what the source holds now."""
@@ -155,7 +205,8 @@ class ModelStore:
                 return Candidate("missing", None, error.message)
             except ModelError as error:
                 self._problem = error
-                return Candidate("rejected", None, error.message)
+                failed = isinstance(error, SourceError)
+                return Candidate("rejected", None, error.message, source_failed=failed)
             return self._consider(pair)
 
     def _consider(self, pair: ArtifactPair) -> Candidate:
@@ -194,13 +245,22 @@ class ModelStore:
 
     def _load(self, pair: ArtifactPair) -> IntervalModel:
         options = self._options
+        limit, size = options.memory_limit_bytes, pair.model_file.size_bytes
+        if limit is not None and size > limit:
+            raise ModelInvalid(
+                file=pair.model_filename, reason=f"it has {size} bytes, memory_limit_bytes allows {limit}"
+            )
         try:
-            return load_interval_model(pair, forward_mode=options.forward_mode, engine=options.engine)
+            model = load_interval_model(pair, forward_mode=options.forward_mode, engine=options.engine)
+            _check_coverage(model, options.nominal_coverage)
+            return model
         except ModelError:
             raise
         except Exception as error:
             _log.exception("model_load_failed", model=self.name, version=pair.version)
-            raise ModelInvalid(file="model.h5", reason=f"it cannot be loaded ({type(error).__name__})") from error
+            raise ModelInvalid(
+                file=pair.model_filename, reason=f"it cannot be loaded ({type(error).__name__})"
+            ) from error
 
     def _serve(self, model: IntervalModel, pair: ArtifactPair) -> None:
         self._keep(pair)
@@ -231,3 +291,12 @@ class ModelStore:
         self._failed[version] = pause
         self._problem = error
         _log.error("model_not_taken_over", model=self.name, model_version=version, reason=error.message)
+
+
+def _check_coverage(model: IntervalModel, expected: float | None) -> None:
+    alpha = model.calibration.alpha
+    if expected is None or (alpha is not None and math.isclose(1 - alpha, expected, abs_tol=1e-9)):
+        return
+    found = "does not say which coverage it is for" if alpha is None else f"is for a coverage of {1 - alpha:g}"
+    reason = f"{found}, nominal_coverage asks for {expected:g}"
+    raise InvalidCalibration(file="mccp_state.pkl", field="alpha", reason=reason)

@@ -12,13 +12,23 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 
-from uqueue_config.errors import ModelError, SettingsError, SourceError, SourceUnreachable, UqueueError, VersionTaken
+from uqueue_config.errors import (
+    InvalidFeatures,
+    ModelError,
+    SettingsError,
+    SourceError,
+    SourceUnreachable,
+    UqueueError,
+    VersionTaken,
+)
 from uqueue_config.messages import MODEL_NAME
 from uqueue_config.names import DEFAULT_MODEL
 from uqueue_config.settings import Settings
 from uqueue_config.sources import LATEST, MLflowSource, S3Source, is_label, parse_source
+from uqueue_worker.models.engine import ForwardMode
+from uqueue_worker.publish.evidence import Evidence
 from uqueue_worker.publish.publication import Publication, publish, read_valid_pair
 
 
@@ -36,6 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--alias", type=_label, action="append", default=[], help="name that is to point to it")
     parser.add_argument("--version", type=_label, help="what to call it in a bucket")
     parser.add_argument("--model", type=_model, default=DEFAULT_MODEL, help="the model's name in the workspace")
+    parser.add_argument("--golden", type=Path, metavar="CSV", help="rows whose answers each worker must give as well")
+    parser.add_argument("--labelled", type=Path, metavar="CSV", help="rows with targets, to test the coverage with")
+    parser.add_argument("--calibration-rows", type=_count, metavar="N", help="how many points the calibration used")
+    parser.add_argument("--forward-mode", choices=get_args(ForwardMode), help="what the calibration was made for")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
 
@@ -58,6 +72,12 @@ def _label(text: str) -> str:
     return text
 
 
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
 def _model(text: str) -> str:
     if not re.fullmatch(MODEL_NAME, text):
         raise argparse.ArgumentTypeError(f"{text!r} cannot name a model")
@@ -72,9 +92,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("argument --version: MLflow numbers its versions itself")
     try:
         settings = Settings.load()
-        pair = read_valid_pair(arguments.workspace, arguments.model)
+        evidence = Evidence(arguments.golden, arguments.labelled, arguments.calibration_rows)
+        forward_mode = arguments.forward_mode or settings.forward_mode
+        pair = read_valid_pair(arguments.workspace, arguments.model, forward_mode=forward_mode, evidence=evidence)
         done = publish(pair, arguments.to, settings, version=arguments.version, aliases=arguments.alias)
-    except (ModelError, SettingsError) as error:
+    except (ModelError, InvalidFeatures, SettingsError) as error:
         sys.stderr.write(f"{error.message}\n")
         return _code(error)
     sys.stdout.write(f"{json.dumps(done.message(), indent=2)}\n" if arguments.json else _text(done))
@@ -88,9 +110,10 @@ def _code(error: UqueueError) -> int:
 
 
 def _text(done: Publication) -> str:
-    files = done.manifest.files
-    lines = [f"version {done.version}, content {done.manifest.content}", done.place]
-    for name, file in (("model.h5", files.model), ("mccp_state.pkl", files.state)):
+    manifest = done.manifest
+    versions = f"weights {manifest.weights}, calibration {manifest.calibration}"
+    lines = [f"version {done.version}, content {manifest.content}", versions, done.place]
+    for name, file in manifest.files.listed.items():
         kept_as = f", VersionId {file.version_id}" if file.version_id else ""
         lines.append(f"{name:14}  {file.size_bytes} bytes, sha256 {file.sha256}{kept_as}")
     lines += [f"{name} names it now" for name in done.names]

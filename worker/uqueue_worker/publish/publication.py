@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,12 @@ from uqueue_config.sources import LATEST, MLflowSource, S3Source
 from uqueue_worker.artifacts import ArtifactPair, LocalFilesystemProvider, S3Connection
 from uqueue_worker.artifacts.bucket import Bucket
 from uqueue_worker.artifacts.manifest import Manifest
+from uqueue_worker.artifacts.pair import fingerprint
 from uqueue_worker.artifacts.s3_versions import S3Versions
 from uqueue_worker.models import load_interval_model
+from uqueue_worker.models.checks import check_candidate
+from uqueue_worker.models.engine import ForwardMode
+from uqueue_worker.publish.evidence import Evidence
 from uqueue_worker.publish.to_mlflow import register
 
 
@@ -33,21 +37,30 @@ class Publication:
             "place": self.place,
             "version": self.version,
             "content": self.manifest.content,
+            "weights": self.manifest.weights,
+            "calibration": self.manifest.calibration,
             "names": list(self.names),
             "created_at": self.manifest.created_at,
             "files": files,
         }
 
 
-def read_valid_pair(workspace: Path, name: str) -> ArtifactPair:
-    """Return the pair in a workspace, after it was loaded and tested as a worker does it.
+def read_valid_pair(
+    workspace: Path, name: str, *, forward_mode: ForwardMode = "dropout", evidence: Evidence | None = None
+) -> ArtifactPair:
+    """Return the pair in a workspace with its checks, after it was loaded, tested and checked as a worker does it.
 
-    Raises ModelNotAvailable, ModelInvalid, or StaleCalibration where the calibration is older than the model.
+    The checks are those of the workspace (mccp_checks.json), what the evidence adds, and a fingerprint of what the
+    calibration is for. Raises ModelNotAvailable, ModelInvalid, InvalidFeatures for rows that cannot be used, or
+    StaleCalibration where the calibration is older than the model.
     """
     pair = LocalFilesystemProvider(workspace, name).load()
-    load_interval_model(pair)
+    model = load_interval_model(pair, forward_mode=forward_mode)
     if pair.stale:
         raise StaleCalibration(model=name)
+    checks = (evidence or Evidence()).checks(model, pair).to_json()
+    pair = replace(pair, checks=checks, checks_file=fingerprint(checks, pair.state_file.mtime_ns))
+    check_candidate(model, pair)
     return pair
 
 

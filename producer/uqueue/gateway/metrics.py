@@ -1,0 +1,69 @@
+"""What Prometheus reads. One registry per application, so that two of them in a process do not mix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from uqueue.status import ModelStatus
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """Counters of the gateway's own, and gauges that are set when they are asked for."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        labels = ("method", "route")
+        self.requests = Counter(
+            "uqueue_gateway_requests", "Requests answered.", (*labels, "status"), registry=self.registry
+        )
+        self.seconds = Histogram(
+            "uqueue_gateway_request_seconds", "Time to answer.", labels, buckets=_BOUNDS, registry=self.registry
+        )
+        self.active = Gauge("uqueue_gateway_active_requests", "Requests in work.", registry=self.registry)
+        self.refused = Counter(
+            "uqueue_gateway_refused", "Requests that the gateway itself refused.", ("code",), registry=self.registry
+        )
+        self.store_up = Gauge("uqueue_store_up", "1 where Redis answers, else 0.", registry=self.registry)
+        self.waiting = Gauge("uqueue_jobs_waiting", "Jobs in the queue predictions.", registry=self.registry)
+        self.processes = Gauge(
+            "uqueue_model_processes",
+            "Worker processes by what they serve.",
+            ("model", "version", "state"),
+            registry=self.registry,
+        )
+        self.converged = Gauge(
+            "uqueue_model_converged",
+            "1 where all processes serve the wanted version, else 0.",
+            ("model",),
+            registry=self.registry,
+        )
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        self.requests.labels(method, route, str(status)).inc()
+        self.seconds.labels(method, route).observe(seconds)
+
+    def show(self, waiting: int, models: Iterable[ModelStatus]) -> None:
+        """Set what was just read from Redis."""
+        self.store_up.set(1)
+        self.waiting.set(waiting)
+        self.processes.clear()
+        self.converged.clear()
+        for model in models:
+            self.converged.labels(model.name).set(model.converged)
+            for process in model.processes:
+                self.processes.labels(model.name, process.version or "", process.state).inc()
+
+    def show_nothing(self) -> None:
+        """Redis is away: what it said last is not shown as if it were true."""
+        self.store_up.set(0)
+        self.waiting.set(float("nan"))
+        self.processes.clear()
+        self.converged.clear()
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)
