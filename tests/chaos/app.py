@@ -78,7 +78,7 @@ _answer_task = JobRunner._answer
 _run = Ledger.run
 
 
-def _claimed(self: lane_batch.Batch, jobs: Sequence[ClaimedJob], wanted: str | None) -> Iterator[Any]:
+def _claimed(self: lane_batch.Batch, jobs: Sequence[ClaimedJob], wanted: Any) -> Iterator[Any]:
     _fate.jobs = jobs
     _fate.may_strike("claimed")
     yield from _answers(self, jobs, wanted)
@@ -114,9 +114,9 @@ def _reading(self: Exchange) -> Any:
     return kind, reply
 
 
-def _computing_task(self: JobRunner, job_id: str, kwargs: Mapping[str, Any], attempt: Any, model_for: Any) -> Any:
+def _computing_task(self: JobRunner, job_id: str, kwargs: Mapping[str, Any], attempt: Any, *more: Any) -> Any:
     _notes.note("computing", job_id, attempt.number)
-    return _answer_task(self, job_id, kwargs, attempt, model_for)
+    return _answer_task(self, job_id, kwargs, attempt, *more)
 
 
 def _running(self: Ledger, command: Command[Any]) -> Any:

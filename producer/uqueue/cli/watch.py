@@ -7,6 +7,7 @@ change; jobs served and ages change all the time and are none.
 from __future__ import annotations
 
 import contextlib
+import select
 import sys
 import time
 from collections.abc import Iterator
@@ -56,10 +57,17 @@ def watch(*, interval_seconds: float, json: bool) -> None:
         _view(interval_seconds, json) as view,
     ):
         look = Look()
-        while True:
+        while not _reader_is_gone():
             look = _look(client, look)
             view.show(look)
             time.sleep(interval_seconds)
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads what is printed any more; the next line would find out, but may be long in coming."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _look(client: Client, before: Look) -> Look:

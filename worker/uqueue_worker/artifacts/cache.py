@@ -63,12 +63,13 @@ class ArtifactCache:
         models = self._prepare(pair.name)
         for _ in range(_TRIES):  # another process may remove it before it is leased
             there = self.get(pair.name, pair.version)
-            if there is None:
-                self._write(models, pair)
-            elif there.checks != pair.checks:
-                _rewrite_checks(models, pair)
-            else:
-                os.utime(models / pair.version)
+            with contextlib.suppress(FileNotFoundError):
+                if there is None:
+                    self._write(models, pair)
+                elif there.checks != pair.checks:
+                    _rewrite_checks(models, pair)
+                else:
+                    os.utime(models / pair.version)
             if not serving or self._lease(pair):
                 break
         self._prune(models, pair.version)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -97,6 +98,7 @@ class ModelStore:
         self._loading = threading.Lock()
         self._serving: tuple[IntervalModel, ArtifactPair, float] | None = None
         self._failed: dict[str, Backoff | None] = {}
+        self._left: deque[str] = deque(maxlen=8)
         self._problem: ModelError | None = None if provider else ModelNotConfigured()
         self.artifacts_missing = False
 
@@ -139,9 +141,13 @@ class ModelStore:
     def serve(self, wanted_version: str | None) -> IntervalModel:
         """Return the model to answer with, moving to the wanted version first if that is another one.
 
+        Not to one that served before: a job may have been claimed before the last move. That is left to `move_to`, for
+        whoever has just read the pointer.
+
         Raises ModelNotConfigured, ModelNotAvailable, ModelInvalid or StaleCalibration.
         """
-        self.move_to(wanted_version)
+        if wanted_version not in self._left:
+            self.move_to(wanted_version)
         serving = self._serving
         if serving is None and self.on_demand:
             self.start(wanted_version)
@@ -201,10 +207,10 @@ class ModelStore:
                 pair = self._provider.load()
             except ModelNotAvailable as error:
                 self.artifacts_missing = self._serving is not None
-                self._problem = None if self._serving else error
+                self._problem = None if self._serving else error.with_traceback(None)
                 return Candidate("missing", None, error.message)
             except ModelError as error:
-                self._problem = error
+                self._problem = error.with_traceback(None)
                 failed = isinstance(error, SourceError)
                 return Candidate("rejected", None, error.message, source_failed=failed)
             return self._consider(pair)
@@ -220,7 +226,7 @@ class ModelStore:
                 raise StaleCalibration(model=self.name)
             self._serve(model, pair)
         except ModelError as error:
-            self._problem = error
+            self._problem = error.with_traceback(None)
             return Candidate("rejected", pair.version, error.message)
         return Candidate("moved", pair.version)
 
@@ -264,7 +270,11 @@ class ModelStore:
 
     def _serve(self, model: IntervalModel, pair: ArtifactPair) -> None:
         self._keep(pair)
+        if self.version is not None:
+            self._left.append(self.version)
         self._serving = (model, pair, time.time())
+        if pair.version in self._left:
+            self._left.remove(pair.version)
         self._failed.clear()
         self._problem = None
         _log.info("model_serving", model=self.name, model_version=pair.version, engine=model.engine_name)
@@ -289,7 +299,7 @@ class ModelStore:
             pause = self._failed.get(version) or Backoff()
             pause.failed()
         self._failed[version] = pause
-        self._problem = error
+        self._problem = error.with_traceback(None)  # which would keep alive what the load had open
         _log.error("model_not_taken_over", model=self.name, model_version=version, reason=error.message)
 
 

@@ -22,7 +22,7 @@ def read_weights(data: bytes, *, file: str) -> Weights:
     """
     with h5py.File(io.BytesIO(data), "r") as root:
         layers = root["model_weights"]
-        found = {name: _layer(group, name, file) for name, group in layers.items()}
+        found = {name: _layer(group, name, file) for name, group in list(layers.items())}
     return {name: weights for name, weights in found.items() if weights}
 
 
