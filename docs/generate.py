@@ -96,6 +96,8 @@ def cli_page() -> str:
 def _commands(command: Any) -> Iterator[tuple[str, Any]]:
     for name, sub in sorted(command.commands.items()):
         if hasattr(sub, "commands"):
+            if sub.invoke_without_command:
+                yield name, sub
             yield from ((f"{name} {inner}", one) for inner, one in _commands(sub))
         else:
             yield name, sub

@@ -39,7 +39,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _workspace(check: str, root: Path, model: str) -> Finding:
-    files = [root / "models" / model / "model.h5", root / "state" / model / "mccp_state.pkl"]
+    folder = root / "models" / model
+    found = [file for file in (folder / "model.h5", folder / "model.pt") if file.is_file()]
+    if len(found) > 1:
+        return Finding(check, "fail", f"{folder} holds model.h5 and model.pt", "Remove the one not to be served.")
+    files = [found[0] if found else folder / "model.h5", root / "state" / model / "mccp_state.pkl"]
     missing = [str(file) for file in files if not file.is_file()]
     if missing:
         advice = "Run training and calibration, or `uqueue sample-workspace DIR`."

@@ -77,9 +77,9 @@ class NewKey:
 
 def append_key(path: Path, entry: KeyEntry) -> None:
     """Add a key to the file, which is made where it is not there, for its owner only. Raises SettingsError."""
-    before = path.read_bytes() if path.exists() else b""
-    _parse(path, before)
     try:
+        before = path.read_bytes() if path.exists() else b""
+        _parse(path, before)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     except OSError as error:
         raise _unusable(path, f"it cannot be written ({error.strerror})") from None

@@ -93,6 +93,11 @@ def test_what_is_wrong_with_a_file_is_said(text: str, complaint: str, tmp_path: 
         append_key(path, NewKey.make("one", ["read"]).entry)
 
 
+def test_a_folder_is_no_file_of_keys(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="Is a directory"):
+        append_key(tmp_path, NewKey.make("one", ["read"]).entry)
+
+
 def test_a_file_that_is_not_there_is_said() -> None:
     with pytest.raises(SettingsError, match="No such file"):
         KeyRing(Path("/nowhere/keys.toml")).look()

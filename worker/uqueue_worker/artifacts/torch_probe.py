@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+from uqueue_worker.artifacts.first_reading import read_first
 
-from uqueue_config.errors import ModelInvalid, from_wire
-from uqueue_worker.artifacts.h5_probe import SECONDS_PER_GIGABYTE, START_SECONDS
+DAMAGE = "the PyTorch file is damaged (reading it does not end, or takes too much memory)"
 
 
 def probe_torch(data: bytes, *, file: str) -> None:
@@ -15,14 +12,4 @@ def probe_torch(data: bytes, *, file: str) -> None:
 
     Raises what `read_torch_file` raises, and ModelInvalid where the process crashed or had to be ended.
     """
-    # -P: nothing is imported from the folder that the worker happens to run in.
-    command = [sys.executable, "-P", "-m", "uqueue_worker.artifacts.torch_child", file]
-    limit_seconds = START_SECONDS + len(data) / 1e9 * SECONDS_PER_GIGABYTE
-    try:
-        done = subprocess.run(command, input=data, capture_output=True, timeout=limit_seconds, check=False)
-        answer = json.loads(done.stdout)
-    except (subprocess.TimeoutExpired, ValueError) as error:
-        reason = "the PyTorch file is damaged (reading it does not end, or takes too much memory)"
-        raise ModelInvalid(file=file, reason=reason) from error
-    if "error" in answer:
-        raise from_wire(answer["error"])
+    read_first("torch_child", data, file=file, damage=DAMAGE)
