@@ -23,6 +23,8 @@
     │       ├── JobTimeLimit
     │       ├── JobAbandoned           too many attempts died with their worker
     │       ├── PayloadUnavailable     its features were not where they should have been
+    │       ├── InferenceFailed        the runtime could not evaluate the model
+    │       ├── ModelOutputInvalid     the model answered what cannot be: never clamped, never cached
     │       └── InternalError          unforeseen; details are in the worker's log
     ├── LetterError                    about one dead letter
     │   ├── LetterNotFound
@@ -251,6 +253,18 @@ class PayloadUnavailable(JobFailed):
     sides, and submit the job again."""
 
     code = "payload_unavailable"
+
+
+class InferenceFailed(JobFailed):
+    """Model {model}, version {version}, could not be evaluated: {reason}."""
+
+    code = "inference_failed"
+
+
+class ModelOutputInvalid(JobFailed):
+    """Model {model}, version {version}, answered what cannot be: {reason}."""
+
+    code = "model_output_invalid"
 
 
 class InternalError(JobFailed):
