@@ -1,4 +1,5 @@
-# The whole interface: make install | demo | up | test | check | bench | simulate | chaos
+# The whole interface: make install | demo | demo-localization | up | test | check | bench | simulate | chaos | fuzz
+# | test-monitoring | test-browser
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +8,7 @@ TORCH := $(VENV)/.torch
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: install demo up test check bench simulate chaos clean
+.PHONY: install demo demo-localization up test check bench simulate chaos fuzz test-monitoring test-browser clean
 
 install: $(STAMP)
 
@@ -20,6 +21,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/uqueue demo
+
+demo-localization: install
+	$(BIN)/uqueue demo-localization
 
 up: install
 	$(BIN)/uqueue up
@@ -44,6 +48,18 @@ bench: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/python benchmarks/run.py
 
+# A real Prometheus scrapes a running service; needs `apt-get install prometheus`, which also has promtool.
+test-monitoring: install
+	MONITORING=1 $(BIN)/python -m pytest tests/monitoring -s
+
+# The gateway's page in a real browser, with an accessibility checker; needs `apt-get install chromium`, or CHROMIUM=path.
+# PICTURES=folder keeps what it looked like.
+test-browser: install
+	@test -n "$$CHROMIUM" || command -v chromium chromium-browser google-chrome >/dev/null || \
+	{ echo "There is no Chromium: apt-get install chromium, or CHROMIUM=/path/to/chromium make test-browser." >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,browser]"
+	$(BIN)/python -m pytest tests/browser/check_page.py
+
 # Random interleavings of ledger, lane and sweeper under a fake clock, a crash at any step; prints the seed that fails.
 simulate: install
 	SIMULATE_RUNS=$${SIMULATE_RUNS:-20000} $(BIN)/python -m pytest tests/simulation -s
@@ -51,6 +67,10 @@ simulate: install
 chaos: install
 	CHAOS_SEEDS=1,2,3 CHAOS_LANES=on,off CHAOS_JOBS=10000 CHAOS_FAULTS=100 CHAOS_KILLS=200 CHAOS_CUTS=300 CHAOS_RESTARTS=50 \
 	CHAOS_OUTAGE_SECONDS=60 $(BIN)/python -m pytest tests/chaos -m chaos -s
+
+# At least 20,000 requests made from the gateway's OpenAPI document, good ones and bad ones, to a gateway that runs.
+fuzz: install
+	FUZZ_REQUESTS=$${FUZZ_REQUESTS:-20000} $(BIN)/python -m pytest tests/acceptance/test_gateway_openapi.py -s
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -117,7 +117,7 @@ def _queues(found: Mapping[str, Any]) -> str:
         "![Round trips](round-trip.png)",
     ]
     if stock := [row for row in trip_rows(rows) if "AsyncResult" in row["name"]]:
-        lines.append("Round trips of a program that knows uqueue's task by name and nothing but Celery:")
+        lines.append("Round trips of a program that knows uqueue's task and queue by name and nothing but Celery:")
         trips = [[row["name"], *(f"{row[key]:.2f} ms" for key in ("p50_ms", "p95_ms", "p99_ms"))] for row in stock]
         lines.append(table(["", "p50", "p95", "p99"], trips))
     return "\n\n".join([*lines, *_trouble(found), _configurations(found)])
@@ -238,11 +238,44 @@ def _startup(found: Mapping[str, Any]) -> str:
     )
 
 
+def _web(found: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            name,
+            clients,
+            f"{load['per_second']:,.0f}",
+            *(f"{load[key]:.2f} ms" for key in ("p50_ms", "p95_ms", "p99_ms")),
+            f"{load['server_cpu_us']:,.0f} µs",
+        ]
+        for name, one in found["contenders"].items()
+        for clients, load in one["loads"].items()
+    ]
+    about = [
+        [name, ", ".join(f"{package} {version}" for package, version in one["versions"].items()), one["about"]]
+        for name, one in found["contenders"].items()
+    ]
+    broken = [f"- {name}: {reason}" for name, one in found["contenders"].items() for reason in one["broken"]]
+    return "\n\n".join(
+        [
+            "## Predictions over HTTP",
+            _paragraph(f"""
+                One row a request over real HTTP; {found["requests"]:,} requests from so many clients that each wait for
+                their answer, a tenth of that from a single one; medians of {found["rounds"]} rounds in turns. Everybody
+                has one web process and the same model and kernel; clients and servers share the machine's cores.
+            """),
+            table(["", "clients", "requests/s", "p50", "p95", "p99", "server's CPU per request"], rows),
+            table(["", "versions", "what it is"], about, numbers=False),
+            *(["\n".join(broken)] if broken else []),
+        ]
+    )
+
+
 SECTIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "queues": _queues,
     "service": _service,
     "engines": _engines,
     "startup": _startup,
+    "web": _web,
 }
 
 

@@ -38,9 +38,9 @@ class Bench:
     environment: dict[str, str]
 
     @contextmanager
-    def worker(self, arguments: str) -> Iterator[Worker]:
+    def worker(self, arguments: str, name: str = "worker") -> Iterator[Worker]:
         """Run `python ARGUMENTS` as the worker; its output is kept for the reason of a failure."""
-        log_file = self.folder / "worker.log"
+        log_file = self.folder / f"{name}.log"
         with log_file.open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, *arguments.split()],

@@ -13,7 +13,7 @@ from typing import Any
 import pages
 from part import RESULTS
 
-PARTS = ("machine", "queues", "service", "engines", "startup")
+PARTS = ("machine", "queues", "service", "engines", "startup", "web")
 
 
 def read(folder: Path) -> dict[str, Any]:

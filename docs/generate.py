@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import typer.main
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from uqueue_config.errors import UqueueError, all_errors
-from uqueue_config.settings import PREFIX, Settings
+from uqueue_config.learning.settings import LearningSettings
+from uqueue_config.settings import LEARNING_PREFIX, PREFIX, Settings
 
 FOLDER = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py; do not edit. -->\n"
@@ -29,13 +30,22 @@ with 2. Durations are seconds or ISO 8601 (`PT30S`).
 | variable | default | meaning |
 |---|---|---|
 {rows}
+
+## Active learning
+
+Read by `uqueue_config.learning.settings.LearningSettings.load()`, checked likewise.
+
+| variable | default | meaning |
+|---|---|---|
+{learning_rows}
 """
 
 ERRORS_PAGE = """\
 {note}
 # Errors
 
-All are in `uqueue_config.errors`; indentation is inheritance. Facts in braces are attributes of the error and travel
+All are in `uqueue_config.errors`, those below `ActiveLearningError` in `uqueue_config.learning.errors`;
+indentation is inheritance. Facts in braces are attributes of the error and travel
 with it. The command line exits with 0 on success, 1 for a job or model that failed, 2 for wrong usage or input, 3 when
 a server cannot be reached.
 
@@ -46,9 +56,13 @@ a server cannot be reached.
 
 
 def settings_page() -> str:
-    fields = Settings.model_fields.items()
-    rows = [f"| `{PREFIX}{name.upper()}` | {_default(field)} | {_meaning(field)} |" for name, field in fields]
-    return SETTINGS_PAGE.format(note=NOTE, rows="\n".join(rows))
+    rows, learning_rows = _settings_rows(PREFIX, Settings), _settings_rows(LEARNING_PREFIX, LearningSettings)
+    return SETTINGS_PAGE.format(note=NOTE, rows=rows, learning_rows=learning_rows)
+
+
+def _settings_rows(prefix: str, settings: type[BaseModel]) -> str:
+    fields = settings.model_fields.items()
+    return "\n".join(f"| `{prefix}{name.upper()}` | {_default(field)} | {_meaning(field)} |" for name, field in fields)
 
 
 def _default(field: FieldInfo) -> str:

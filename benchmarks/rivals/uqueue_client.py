@@ -32,7 +32,7 @@ def round_trip() -> model.Answer:
 
 def stock_round_trip() -> model.Answer:
     request = {"features": model.ROW, "seed": model.SEED}
-    return _celery().send_task("uqueue.predict", kwargs=request).get(timeout=30)
+    return _celery().send_task("uqueue.predict", kwargs=request, queue="predictions").get(timeout=30)
 
 
 def rows_round_trip() -> dict[str, int]:

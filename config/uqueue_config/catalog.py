@@ -25,7 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from uqueue_config.errors import SettingsError
 from uqueue_config.messages import MODEL_NAME
 from uqueue_config.names import DEFAULT_MODEL, canary_of, shadow_of
-from uqueue_config.settings import Engine, ForwardMode, Settings, above_zero, checked_source
+from uqueue_config.settings import NO_BUCKET, Engine, ForwardMode, Settings, above_zero, checked_source
 
 MAX_FILE_BYTES = 1024 * 1024
 _STRICT = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -190,6 +190,10 @@ def _spec(settings: Settings, name: str, entry: _Entry) -> ModelSpec:
 
 
 def _problems(spec: ModelSpec, settings: Settings) -> Iterator[str]:
+    if spec.engine == "onnx":
+        yield from (f"models.{track}: {NO_BUCKET}" for track, source in spec.tracks if (source or "").startswith("s3:"))
+        if spec.shadow_source is not None:
+            yield f"models.{spec.name}.shadow: a localization model (engine = onnx) has none; use a canary"
     if settings.mlflow_tracking_url is None:
         for track, source in spec.tracks:
             if (source or "").startswith("models:/"):

@@ -22,10 +22,18 @@ from pydantic_core import from_json
 
 from uqueue_config.envelope_schema import Envelope, Name, reason_of
 from uqueue_config.errors import InvalidMessage
+from uqueue_config.trace import TraceContext
 
 
 def celery_message(
-    job_id: str, task: str, kwargs: Mapping[str, Any], *, queue: str, argsrepr: str, delivery_tag: str | None = None
+    job_id: str,
+    task: str,
+    kwargs: Mapping[str, Any],
+    *,
+    queue: str,
+    argsrepr: str,
+    delivery_tag: str | None = None,
+    trace: TraceContext | None = None,
 ) -> str:
     """Return the text to LPUSH onto `queue`. `argsrepr` is what Flower shows in place of the arguments."""
     embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
@@ -34,6 +42,7 @@ def celery_message(
         "content-encoding": "utf-8",
         "content-type": "application/json",
         "headers": {
+            **(trace.headers if trace else {}),
             "lang": "py",
             "task": task,
             "id": job_id,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, ValidationError, with_config
+from pydantic import ConfigDict, Field, OnErrorOmit, ValidationError, with_config
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict  # pydantic reads only this one before Python 3.12
+
+from uqueue_config.trace import REQUEST_ID, TRACEPARENT
 
 _ID = r"^[A-Za-z0-9_.:-]{1,128}$"
 _EXPIRES = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})?$"
@@ -20,7 +22,9 @@ _STRICT = ConfigDict(strict=True, extra="ignore")
 
 @with_config(_STRICT)
 class Headers(TypedDict):
-    """The headers that Celery reads. Others are left out, so that none can stand in for an attribute of its own."""
+    """The headers that Celery reads, and what ties a job to its request, which is dropped where it is malformed. Others
+    are left out, so that none can stand in for an attribute of Celery's own.
+    """
 
     task: Name
     id: Annotated[str, Field(pattern=_ID)]
@@ -36,6 +40,8 @@ class Headers(TypedDict):
     argsrepr: NotRequired[Shown | None]
     kwargsrepr: NotRequired[Shown | None]
     ignore_result: NotRequired[bool | None]
+    traceparent: NotRequired[OnErrorOmit[Annotated[str, Field(pattern=TRACEPARENT)]]]
+    request_id: NotRequired[OnErrorOmit[Annotated[str, Field(pattern=REQUEST_ID)]]]
 
 
 @with_config(_STRICT)

@@ -29,30 +29,32 @@
     ├── LetterError                    about one dead letter
     │   ├── LetterNotFound
     │   └── LetterNotReplayable
-    └── ModelError                     about one model or its artifacts
-        ├── ModelNotConfigured
-        ├── UnknownModel
-        ├── ModelNotAvailable          no model yet: training and calibration must come first
-        │   └── NothingPublished       … into the bucket or registry
-        ├── ModelInvalid               artifacts are there and cannot be used
-        │   ├── UnsafeArtifact         they name code that loading would run
-        │   ├── IncompleteArtifact     truncated, or changing while being read
-        │   ├── InvalidCalibration
-        │   │   └── CalibrationMismatch  it was made for another stop rule, forward mode or model
-        │   ├── InvalidChecks          what a candidate is to be checked with cannot be read
-        │   ├── GoldenMismatch         it answers otherwise than it did when it was published
-        │   ├── CoverageTooLow         its intervals hold too few of the labelled rows
-        │   ├── InvalidManifest        what lists the files of a version cannot be read
-        │   └── ArtifactMismatch       not the bytes that were published
-        ├── SourceError                the bucket or registry cannot be used; what serves keeps serving
-        │   ├── SourceUnreachable      no answer in time
-        │   ├── SourceDenied           credentials are missing or not accepted
-        │   ├── SourceClockSkew        this machine's clock is too far off
-        │   └── SourceNotFound         the bucket is not there
-        ├── VersionTaken               published before, with other content
-        ├── StaleCalibration           the calibration is older than the model
-        ├── VersionNotServed           a job asks for a version that cannot be had
-        └── ReloadFailed
+    ├── ModelError                     about one model or its artifacts
+    │   ├── ModelNotConfigured
+    │   ├── UnknownModel
+    │   ├── ModelNotAvailable          no model yet: training and calibration must come first
+    │   │   └── NothingPublished       … into the bucket or registry
+    │   ├── ModelInvalid               artifacts are there and cannot be used
+    │   │   ├── UnsafeArtifact         they name code that loading would run
+    │   │   ├── IncompleteArtifact     truncated, or changing while being read
+    │   │   ├── InvalidCalibration
+    │   │   │   └── CalibrationMismatch  it was made for another stop rule, forward mode or model
+    │   │   ├── InvalidChecks          what a candidate is to be checked with cannot be read
+    │   │   ├── GoldenMismatch         it answers otherwise than it did when it was published
+    │   │   ├── CoverageTooLow         its intervals hold too few of the labelled rows
+    │   │   ├── InvalidDeclaration     what a localization model says of its inputs and outputs
+    │   │   ├── InvalidManifest        what lists the files of a version cannot be read
+    │   │   └── ArtifactMismatch       not the bytes that were published
+    │   ├── SourceError                the bucket or registry cannot be used; what serves keeps serving
+    │   │   ├── SourceUnreachable      no answer in time
+    │   │   ├── SourceDenied           credentials are missing or not accepted
+    │   │   ├── SourceClockSkew        this machine's clock is too far off
+    │   │   └── SourceNotFound         the bucket is not there
+    │   ├── VersionTaken               published before, with other content
+    │   ├── StaleCalibration           the calibration is older than the model
+    │   ├── VersionNotServed           a job asks for a version that cannot be had
+    │   └── ReloadFailed
+    └── ActiveLearningError            its branch is drawn and defined in uqueue_config.learning.errors
 
 An error's docstring is its message; `{facts}` in it are the keyword arguments, which are also attributes. Errors cross
 the queue as code, message and facts (`to_wire`), and come back as the same class (`from_wire`).
@@ -108,6 +110,8 @@ def from_wire(wire: Mapping[str, Any]) -> UqueueError:
 
 def all_errors() -> Iterator[type[UqueueError]]:
     """Yield every class of the tree, parents before children."""
+    import uqueue_config.learning.errors  # noqa: F401 - a branch of its own file, which imports this one
+
     pending: list[type[UqueueError]] = [UqueueError]
     while pending:
         cls = pending.pop(0)
@@ -371,6 +375,12 @@ class CoverageTooLow(ModelInvalid):
     leaves at least {low}, but for one case in 10,000. Calibrate again, or correct the labelled rows."""
 
     code = "coverage_too_low"
+
+
+class InvalidDeclaration(ModelInvalid):
+    """{file}: the declaration of the model cannot be used: {reason}."""
+
+    code = "invalid_declaration"
 
 
 class InvalidManifest(ModelInvalid):

@@ -4,20 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import from_json
 
 from uqueue_config.arrays import Encoding, decode_array, encode_array
 from uqueue_config.errors import InvalidMessage
-from uqueue_config.prediction import ModelIdentity
+from uqueue_config.prediction import IntervalPrediction, ModelIdentity
+from uqueue_config.recipes import Recipe, find_recipe
+from uqueue_config.recipes.envelope_logmel import BANDS, FRAMES
 
 #: What the member `kind` of a localization's message says; an interval prediction has none.
 KIND = "localization"
 FloatArray = NDArray[np.float64]
 Pair = tuple[float, float]
+_SHOWN_CHARACTERS = 60
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("expected a number")  # noqa: TRY004 - pydantic reports this one
+    return value
+
+
+def _pair(value: Any) -> Any:
+    """Read `1.5, 2` and `[1.5, 2]`, as tags write two numbers."""
+    numbers = value
+    if isinstance(value, str):
+        try:
+            numbers = from_json(value if value.lstrip().startswith("[") else f"[{value}]")
+        except ValueError:
+            raise ValueError("expected two numbers") from None
+    if not isinstance(numbers, list | tuple) or len(numbers) != 2 or any(isinstance(one, bool) for one in numbers):
+        raise ValueError("expected two numbers")
+    return tuple(numbers)
+
+
+Rate = Annotated[float, BeforeValidator(_no_bool)]
+Count = Annotated[int, BeforeValidator(_no_bool)]
+Numbers = Annotated[Pair, BeforeValidator(_pair)]
 
 
 class Declaration(BaseModel):
@@ -28,20 +56,90 @@ class Declaration(BaseModel):
                       longitude), `zscore_offset_m` also `mean` and `std`
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)
 
     output_encoding: Literal["degrees-latlon-sigma", "metres-xy-sigma", "custom"] = "degrees-latlon-sigma"
     sigma_units: Literal["degrees", "meters"] | None = None
     sigma_order: Literal["lat_lon", "xy"] | None = None
     position_encoding: Literal["degrees", "offset_m", "zscore_offset_m"] = "degrees"
-    origin: Pair | None = None
-    mean: Pair | None = None
-    std: Pair | None = None
-    feature_recipe: str = "envelope-logmel-v1"
-    sample_rate_hz: float = Field(192_000.0, gt=0)
-    receivers: int = Field(3, ge=1)
-    semver: str | None = None
-    sha256: str | None = None
+    origin: Numbers | None = None
+    mean: Numbers | None = None
+    std: Numbers | None = None
+    feature_recipe: str = Field("envelope-logmel-v1", max_length=100)
+    sample_rate_hz: Rate = Field(192_000.0, gt=0)
+    receivers: Count = Field(3, ge=1, le=64)
+    semver: str | None = Field(None, max_length=64)
+    sha256: Annotated[str, AfterValidator(str.lower)] | None = Field(None, pattern=r"^[0-9A-Fa-f]{64}$")
+
+    @classmethod
+    def read(cls, *sources: Mapping[str, Any]) -> Self:
+        """Return what the sources declare, of which the first wins: the tags of a version, then its manifest.
+
+        Values may be text, as tags are: numbers, and pairs as `52.0,5.0` or `[52.0, 5.0]`. Members that are not a
+        declaration's are left out. Raises ValueError with everything that is wrong.
+        """
+        try:
+            return cls.model_validate(cls.members(*sources))
+        except ValidationError as error:
+            raise ValueError("; ".join(_wrong(item) for item in error.errors(include_url=False))) from None
+
+    @classmethod
+    def members(cls, *sources: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the sources say about a declaration's members, unchecked; the first source wins."""
+        merged: dict[str, Any] = {}
+        for source in reversed(sources):
+            merged |= {name: source[name] for name in cls.model_fields if source.get(name) is not None}
+        return merged
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        needed = {"custom": ("sigma_units", "sigma_order"), "offset_m": ("origin",)}
+        needed["zscore_offset_m"] = ("origin", "mean", "std")
+        for encoding in (self.output_encoding, self.position_encoding):
+            missing = [name for name in needed.get(encoding, ()) if getattr(self, name) is None]
+            if missing:
+                raise ValueError(f"{encoding} needs {' and '.join(missing)}")
+        said = (self.sigma_units or self.sigma_layout[0], self.sigma_order or self.sigma_layout[1])
+        if said != self.sigma_layout:
+            raise ValueError(f"sigma_units and sigma_order contradict {self.output_encoding}; they belong to custom")
+        if self.origin is not None and not (abs(self.origin[0]) <= 90 and abs(self.origin[1]) <= 180):
+            raise ValueError("origin: expected latitude and longitude in degrees")
+        if self.std is not None and min(self.std) <= 0:
+            raise ValueError("std: expected numbers above 0")
+        self.recipe()
+        return self
+
+    @property
+    def sigma_layout(self) -> tuple[str, str]:
+        """Unit and order of the two sigmas: degrees or meters, lat_lon (north, east) or xy (east, north)."""
+        if self.output_encoding == "custom":
+            return str(self.sigma_units), str(self.sigma_order)
+        return ("degrees", "lat_lon") if self.output_encoding == "degrees-latlon-sigma" else ("meters", "xy")
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """What one row of features is to the model: (receivers, bands, frames)."""
+        return self.receivers, BANDS, FRAMES
+
+    @property
+    def defaulted(self) -> tuple[str, ...]:
+        """Which members were not declared, so that their defaults apply; only of what `read` returned."""
+        return tuple(name for name in _EXPECTED if name not in self.model_fields_set)
+
+    def recipe(self) -> Recipe:
+        """Return what turns samples into the model's input. Raises ValueError for a recipe that is not known here."""
+        return find_recipe(self.feature_recipe, {"sample_rate_hz": self.sample_rate_hz, "receivers": self.receivers})
+
+
+_EXPECTED = ("output_encoding", "position_encoding", "feature_recipe", "sample_rate_hz", "receivers")
+
+
+def _wrong(item: Any) -> str:
+    """Return one problem of a declaration: the member, what was expected, and a little of what came."""
+    said = str(item["msg"]).removeprefix("Value error, ")
+    if not item["loc"]:
+        return said
+    return f"{item['loc'][0]}: {said[:1].lower()}{said[1:]}, got {str(item.get('input'))[:_SHOWN_CHARACTERS]!r}"
 
 
 class ModelCard(BaseModel):
@@ -49,7 +147,10 @@ class ModelCard(BaseModel):
 
     version     the registered version, a number as text; the content's 16 characters where there is no registry
     content     `ModelIdentity.version`
+    stage       the stage that the registry named when it was last asked, "None" where it names none
+    alias       the alias under which the worker looks for it, where it does
     created_at  ISO 8601 UTC with Z
+    seen_at     when a process last held it, in seconds since the epoch; renewed every few seconds while one does
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -64,6 +165,7 @@ class ModelCard(BaseModel):
     run_id: str | None = None
     accuracy_meters: float | None = None
     training_samples: int | None = None
+    seen_at: float = 0.0
     declaration: Declaration
 
 
@@ -140,3 +242,9 @@ class Localization:
 
 
 _ARRAYS = ("latitude", "longitude", "sigma_x", "sigma_y", "theta")
+
+
+def read_answer(message: Mapping[str, Any]) -> IntervalPrediction | Localization:
+    """Read a job's result, whichever of the two kinds it is. Raises InvalidMessage."""
+    kind = Localization if message.get("kind") == KIND else IntervalPrediction
+    return kind.from_message(message)

@@ -67,6 +67,18 @@ def result_key(job_id: str) -> str:
 #: The numbers of dead letters, newest first (a list); each letter is a hash of its own.
 DEAD_KEY = "dead"
 
+#: Jobs whose end is still to be told to somebody, by when there is something to do (a sorted set of ids).
+WEBHOOKS_KEY = "uqueue:webhooks"
+
+
+def webhook_key(job_id: str) -> str:
+    """Where the end of a job is told, and how that went (a hash)."""
+    return f"uqueue:webhook:{job_id}"
+
+
+#: Looks at artifacts that gateways ask for, which may not push to the control queue (a hash: track -> id of the poll).
+RELOADS_KEY = "uqueue:reloads"
+
 #: The names of all models that some process serves or served (a set).
 MODELS_KEY = "uqueue:models"
 

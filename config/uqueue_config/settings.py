@@ -18,10 +18,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from uqueue_config.errors import SettingsError
+from uqueue_config.plain_names import with_plain_names
 from uqueue_config.sources import MLflowSource, parse_source
 from uqueue_config.tls import with_checks
 
 PREFIX = "UQUEUE_"
+LEARNING_PREFIX = "UQUEUE_LEARNING_"  # read, and checked likewise, by `uqueue_config.learning.settings`
+NO_BUCKET = "localization models (engine = onnx) come from a folder or an MLflow registry, not from a bucket"
 
 
 def _duration(value: Any) -> Any:
@@ -97,7 +100,7 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
 ForwardMode = Literal["dropout", "deterministic"]
-Engine = Literal["auto", "fused", "numpy", "tensorflow", "torch"]
+Engine = Literal["auto", "fused", "numpy", "tensorflow", "torch", "onnx"]
 PerTarget = Annotated[tuple[float, ...], NoDecode, BeforeValidator(_numbers)]
 
 
@@ -159,7 +162,16 @@ class Settings(BaseSettings):
     engine: Engine = Field(
         "auto",
         description="What computes the passes; auto takes the first that can: fused (compiled), NumPy, TensorFlow or, "
-        "for a model of its own, PyTorch.",
+        "for a model of its own, PyTorch. onnx: the model is one for localization (docs/localization.md).",
+    )
+    onnx_providers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = Field(
+        ("CPUExecutionProvider",),
+        min_length=1,
+        description="What ONNX Runtime runs localization models on, the best first; ONNXRUNTIME_PROVIDERS counts "
+        "where this is not set.",
+    )
+    max_onnx_batch: int = Field(
+        32, ge=1, le=4096, description="Most rows that a localization model evaluates in one run."
     )
     lane: Literal["on", "off"] = Field(
         "on",
@@ -251,6 +263,61 @@ class Settings(BaseSettings):
     gateway_cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = Field(
         (), description="Origins of web pages that may call the gateway, separated by commas; none unless set."
     )
+    localization_model: str | None = Field(
+        None,
+        description="The model that answers the gateway's localization routes; unless set, the only one of the catalog "
+        "with engine = onnx.",
+    )
+    localization_result_seconds: Duration = Field(
+        timedelta(seconds=8), description="How long a localization request waits for a worker; its job expires then."
+    )
+    localization_cache_seconds: Duration = Field(
+        timedelta(seconds=3600), description="How long the outputs of a localization model are kept for equal inputs."
+    )
+    localization_cache_url: RedisUrl | None = Field(
+        None, description="Redis that holds the cache of localization outputs; that of the records unless set."
+    )
+    localization_ellipse_level: float = Field(
+        0.68, ge=0, lt=1, description="The probability that the ellipse and uncertainty_m of an answer stand for."
+    )
+    localization_ellipse_convention: Literal["joint", "marginal"] = Field(
+        "joint", description="joint: the ellipse holds that level. marginal: each axis alone does, the ellipse less."
+    )
+    localization_confidence_radius_m: float = Field(
+        50.0, gt=0, description="A derived confidence is the probability of lying within so many metres."
+    )
+    localization_frequency_mhz: float = Field(
+        145.0, gt=0, description="The frequency that listings show where a request names none."
+    )
+    localization_min_samples: int = Field(2048, ge=2048, description="Fewest IQ samples per receiver.")
+    localization_max_samples: int = Field(262_144, ge=2048, description="Most IQ samples per receiver.")
+    localization_arm_failures: int = Field(
+        5, ge=1, description="A version that failed so often in a row gets no requests until a trial succeeds."
+    )
+    localization_max_versions: int = Field(
+        5, ge=1, description="Most versions of the localization model that may share the requests."
+    )
+    webhook_secrets: SecretStr | None = Field(
+        None,
+        description="Secrets that sign webhooks (whsec_…, separated by commas), as `uqueue gateway new-webhook-secret` "
+        "makes them; every webhook is signed with each, so that receivers can change from one to the next.",
+    )
+    webhook_secrets_file: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+        None, description="File with such secrets, one a line; read again when it changes."
+    )
+    webhook_allow_http: Literal["on", "off"] = Field(
+        "off", description="on: webhooks may go to http:// addresses too, where anybody on the way can read them."
+    )
+    webhook_allow_private: Literal["on", "off"] = Field(
+        "off", description="on: webhooks may go to private, loopback and other addresses that are not of the internet."
+    )
+    webhook_tries: int = Field(8, ge=1, le=100, description="How often a webhook is tried before it is given up.")
+    webhook_retry_seconds: Duration = Field(
+        timedelta(seconds=5), description="Time to the second try of a webhook; each further one waits 4 times longer."
+    )
+    webhook_timeout_seconds: Duration = Field(
+        timedelta(seconds=10), description="How long the receiver of a webhook may take to answer."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe log level shown.")
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
 
@@ -276,18 +343,27 @@ class Settings(BaseSettings):
             raise ValueError("flower_user and flower_password: set both or neither")
         if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
             raise ValueError("s3_access_key_id and s3_secret_access_key: set both or neither")
+        if self.localization_max_samples < self.localization_min_samples:
+            raise ValueError("localization_max_samples: expected at least localization_min_samples")
         if (self.artifact_source or "").startswith("models:/") and self.mlflow_tracking_url is None:
             raise ValueError("artifact_source names an MLflow registry: set mlflow_tracking_url")
+        if self.engine == "onnx" and (self.artifact_source or "").startswith("s3:"):
+            raise ValueError(f"artifact_source: {NO_BUCKET}")
         return self
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
-        """Read `UQUEUE_*` from the environment (or the mapping given); `overrides` win.
+        """Read `UQUEUE_*` from the environment (or the mapping given), and the plain names of `plain_names.py` where
+        these say nothing; `overrides` win.
 
         Raises SettingsError naming every unknown and every wrong variable.
         """
-        environ = os.environ if environ is None else environ
-        given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
+        environ = with_plain_names(os.environ if environ is None else environ)
+        given = {
+            name: value
+            for name, value in environ.items()
+            if name.startswith(PREFIX) and not name.startswith(LEARNING_PREFIX)
+        }
         fields = {PREFIX + name.upper(): name for name in cls.model_fields}
         problems = [_unknown(name, fields) for name in given if name not in fields]
         values: dict[str, Any] = {fields[name]: value for name, value in given.items() if name in fields}

@@ -7,8 +7,10 @@ from functools import lru_cache
 from pydantic_core import to_json
 
 from uqueue_config.envelope import celery_message
+from uqueue_config.trace import TraceContext
 
 _ID = "11111111-1111-1111-1111-111111111111"
+_HEADERS = b'"headers":{'
 _BEFORE, _AFTER = "[[],", ',{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
 
 
@@ -21,9 +23,11 @@ class MessageTemplate:
         self._around_id = head.split(_ID.encode())
         self._tail = tail
 
-    def message(self, job_id: str, kwargs_json: str) -> bytes:
+    def message(self, job_id: str, kwargs_json: str, trace: TraceContext | None = None) -> bytes:
         """Return the message of one job; `kwargs_json` is a JSON object, the id needs no escape in JSON."""
         head = job_id.encode().join(self._around_id)
+        if trace is not None:
+            head = head.replace(_HEADERS, _HEADERS + trace.headers_json, 1)
         return head + to_json(_BEFORE + kwargs_json + _AFTER) + self._tail
 
 

@@ -12,6 +12,7 @@ from uqueue.client import Client, Job
 from uqueue.status import ModelStatus, ReloadReport
 from uqueue_config.errors import UqueueError
 from uqueue_config.ledger import JobStatus
+from uqueue_config.localization import Localization
 from uqueue_config.names import JobState
 from uqueue_config.prediction import IntervalPrediction, ModelIdentity
 from uqueue_config.settings import Settings
@@ -24,6 +25,7 @@ __all__ = [
     "Job",
     "JobState",
     "JobStatus",
+    "Localization",
     "ModelIdentity",
     "ModelStatus",
     "ReloadReport",

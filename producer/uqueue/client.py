@@ -16,6 +16,7 @@ from uqueue.submission import Expires, Submission, prepare, prepare_many, prepar
 from uqueue_config.connections import connect, translated
 from uqueue_config.errors import JobNotFound, ServiceUnreachable, UnknownModel
 from uqueue_config.ledger import Application, JobRecord, JobStatus, Ledger, LedgerCommands
+from uqueue_config.localization import read_answer
 from uqueue_config.messages import PollReport
 from uqueue_config.names import (
     DEFAULT_MODEL,
@@ -54,10 +55,11 @@ class Job:
     def result(self, timeout: float | None = None) -> IntervalPrediction:
         """Wait for the end of the job, at most `timeout` seconds (for ever if None), and return its intervals.
 
+        A job of a localization model gives a `Localization`, which type checkers have to be told (isinstance).
         Raises JobNotFinished, JobFailed and its subclasses, JobCancelled, JobExpired, ResultExpired, JobNotFound, the
         worker's InvalidFeatures and ModelError, or ServiceUnreachable.
         """
-        return IntervalPrediction.from_message(self._client._await(self.id, timeout))
+        return cast(IntervalPrediction, read_answer(self._client._await(self.id, timeout)))
 
     def cancel(self) -> JobStatus:
         """Cancel the job: at once while it is queued, at its next checkpoint while it runs. Raises JobNotFound."""

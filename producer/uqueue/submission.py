@@ -30,6 +30,7 @@ from uqueue_config.names import Queue, Task
 from uqueue_config.payload import PayloadFolder, Reference
 from uqueue_config.settings import Settings
 from uqueue_config.template import template
+from uqueue_config.trace import current_trace
 
 Expires = float | timedelta | datetime | None
 Tables = dict[Reference, NDArray[np.float32]]
@@ -54,8 +55,10 @@ class Submission:
             for reference, table in self.tables.items():
                 payloads.write(table, reference)
 
-    def command(self, commands: LedgerCommands, settings: Settings, first: int, end: int) -> Command[list[Opened]]:
-        """Return the step that opens jobs number `first` to `end` - 1."""
+    def command(
+        self, commands: LedgerCommands, settings: Settings, first: int, end: int, *, batch: bool = True
+    ) -> Command[list[Opened]]:
+        """Return the step that opens jobs number `first` to `end` - 1: all or none, unless they are no batch."""
         return commands.open(
             self.applications[first:end],
             model=self.model,
@@ -63,6 +66,7 @@ class Submission:
             queue_limit=settings.queue_limit,
             expires_seconds=self.expires_seconds,
             push=settings.queue_is_with_records,
+            batch=batch,
         )
 
     def check(self, opened: Sequence[Opened], settings: Settings, first: int) -> None:
@@ -103,7 +107,7 @@ def prepare(
     sticky_key: str | None = None,
 ) -> Submission:
     """Check everything that can be checked here. Raises InputError and its subclasses; nothing is sent."""
-    job_id = _new_id() if idempotency_key is None else str(uuid.uuid5(_KEYED_JOBS, idempotency_key))
+    job_id = _new_id() if idempotency_key is None else keyed_job_id(idempotency_key)
     array = validate_features(features, columns=None, max_rows=settings.max_rows)
     tables: Tables = {}
     request = PredictRequest.of(array, model, seed, target_dim, version, sticky_key)
@@ -128,6 +132,13 @@ def prepare_many(
         request = PredictRequest.of(array, model, version=version, sticky_key=sticky_key)
         applications.append(_application(settings, _new_id(), request, array, together))
     return Submission(model, Queue.PREDICTIONS, applications, _seconds_left(expires), tables=together)
+
+
+def together(submissions: Sequence[Submission]) -> Submission:
+    """Return jobs of the same model, queue and expiry that several callers prepared as one submission."""
+    first = submissions[0]
+    applications = [application for one in submissions for application in one.applications]
+    return Submission(first.model, first.queue, applications, first.expires_seconds)
 
 
 def prepare_poll(model: str) -> Submission:
@@ -163,10 +174,15 @@ def _with_message(job_id: str, request: PredictRequest, array: NDArray[np.float3
     rows, columns = array.shape
     kwargs = request.to_json()
     shown = f"{{'model': {request.model!r}, 'features': '{rows} x {columns} numbers'}}"
-    message = template(Task.PREDICT, Queue.PREDICTIONS, shown).message(job_id, kwargs)
+    message = template(Task.PREDICT, Queue.PREDICTIONS, shown).message(job_id, kwargs, current_trace.get())
     if request.version is not None:  # may have another shape than the version that the ledger knows
         return Application(job_id, digest(kwargs), message)
     return Application(job_id, digest(kwargs), message, columns, request.target_dim)
+
+
+def keyed_job_id(idempotency_key: str) -> str:
+    """Return the id of every job that is submitted with this key."""
+    return str(uuid.uuid5(_KEYED_JOBS, idempotency_key))
 
 
 def _new_id() -> str:

@@ -34,7 +34,9 @@ def test_compose_runs_the_procfile_lines() -> None:
 
 def test_compose_services() -> None:
     services = COMPOSE["services"]
-    assert set(services) == {"redis-users", "redis", "worker", "beat", "flower", "web", "minio", "minio-bucket"}
+    own = {"redis-users", "redis", "worker", "beat", "flower", "web"}
+    assert set(services) == own | {"minio", "minio-bucket", "prometheus", "grafana"}
+    assert {name for name in services if "profiles" not in services[name]} == own
     redis = " ".join(services["redis"]["command"])
     assert "--appendonly yes" in redis
     assert "noeviction" in redis

@@ -17,6 +17,7 @@ from builders.artifacts import mqnn_h5_bytes, write_workspace
 from builders.gateway import RunningGateway, running_gateway
 from builders.service import RunningService, running_service
 from builders.waiting import eventually
+from builders.worker_log import check_traces
 
 ROW = [0.98, 514.5, 294.0, 110.25, 7.0, 2, 0.0, 0]
 WAIT = {"Prefer": "wait=20"}
@@ -279,6 +280,15 @@ def test_identity_of_a_request_is_in_answer_and_log(gateway: RunningGateway, htt
     (line,) = gateway.requests(request_id="request-7")
     assert (line["trace_id"], line["span_id"], line["status"]) == (trace_id, span_id, 202)
     assert line["job_id"] == answer.json()["id"]
+
+
+def test_a_request_is_found_in_the_log_of_the_worker(service: RunningService, gateway: RunningGateway) -> None:
+    check_traces(service, gateway)
+
+
+def test_webhooks_want_a_secret_to_sign_with(http: httpx.Client) -> None:
+    webhook = {"url": "https://example.org/hook"}
+    problem(http.post("/v1/jobs", json={"features": [ROW], "webhook": webhook}), 422, "webhooks_not_configured")
 
 
 def test_metrics_count_requests_by_route(http: httpx.Client) -> None:

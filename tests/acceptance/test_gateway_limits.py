@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import stat
 import subprocess
@@ -21,7 +22,9 @@ from builders.command import uqueue
 from builders.gateway import RunningGateway, running_gateway
 from builders.guarded_redis import guarded_redis
 from builders.waiting import eventually
+from builders.webhook_receiver import webhook_receiver
 from uqueue.embedded import EmbeddedRedis, start_redis
+from uqueue.gateway.webhooks_signing import new_secret
 from uqueue.local import child_environment
 from uqueue_config.names import MODELS_KEY
 from uqueue_config.settings import Settings
@@ -191,6 +194,45 @@ def test_slow_bodies_end_and_do_not_hold_others_up(tmp_path: Path) -> None:
             assert '"code":"body_timeout"' in answer
 
 
+def test_clients_that_drip_do_not_hold_others_up(tmp_path: Path) -> None:
+    """Every byte comes in time for the one before; the whole body does not."""
+    with (
+        gateway_alone(tmp_path, gateway_body_seconds="3") as (_, gateway, _),
+        httpx.Client(base_url=gateway.url) as http,
+        ExitStack() as stack,
+    ):
+        place = urlsplit(gateway.url)
+        head = (
+            f"POST /v1/jobs HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Type: application/json\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n"
+        )
+        slow = [
+            stack.enter_context(socket.create_connection((place.hostname, place.port), timeout=20)) for _ in range(50)
+        ]
+        for one in slow:
+            one.sendall(head.encode())
+        answered, cut = 0, set[int]()
+        until = time.monotonic() + 20
+        while len(cut) < len(slow) and time.monotonic() < until:
+            for number, one in enumerate(slow):
+                if number not in cut and not drips_on(one):
+                    cut.add(number)
+            assert http.post("/v1/jobs", json=JOB).status_code == 202
+            answered += not cut
+        assert len(cut) == len(slow)
+        assert answered >= 5
+        for one in slow:
+            assert one.recv(65536).decode().startswith("HTTP/1.1 408 ")
+
+
+def drips_on(connection: socket.socket) -> bool:
+    """Send one byte more of an endless body, unless the server has answered."""
+    if select.select([connection], [], [], 0.002)[0]:
+        return False
+    connection.sendall(b"1\r\n[\r\n")
+    return True
+
+
 def test_slow_and_endless_heads_are_cut(tmp_path: Path) -> None:
     with gateway_alone(tmp_path, gateway_body_seconds="1") as (_, gateway, _):
         place = urlsplit(gateway.url)
@@ -262,11 +304,12 @@ def test_a_stream_ends_when_the_gateway_is_asked_to_end(tmp_path: Path) -> None:
 
 
 def test_the_gateway_needs_no_more_of_redis_than_its_user_may(tmp_path: Path) -> None:
-    with guarded_redis(tmp_path / "redis") as redis:
+    hooks = {"webhook_secrets": new_secret(), "webhook_allow_http": "on", "webhook_allow_private": "on"}
+    with guarded_redis(tmp_path / "redis") as redis, webhook_receiver() as receiver:
         redis.admin.sadd(MODELS_KEY, "mccp-uq")
         environment = child_environment(Settings.load({"UQUEUE_BROKER_URL": redis.url("gateway")}), os.environ)
         with (
-            running_gateway(environment, tmp_path / "gateway") as gateway,
+            running_gateway(environment, tmp_path / "gateway", **hooks) as gateway,
             httpx.Client(base_url=gateway.url, timeout=30) as http,
         ):
             redis.denials()
@@ -281,5 +324,11 @@ def test_the_gateway_needs_no_more_of_redis_than_its_user_may(tmp_path: Path) ->
             assert code(http.get("/ready")) == (503, "not_ready")
             assert http.delete(job["self"]).json()["state"] == "cancelled"
             assert "event: end" in http.get(job["events"]).text
+            reload = http.post("/v1/models/mccp-uq/reload", params={"timeout": 0.5})  # without a worker nobody looks
+            assert code(reload) == (504, "job_not_finished")
+            told = http.post("/v1/jobs", json={**JOB, "webhook": {"url": f"{receiver.url}/end"}}).json()["links"][
+                "self"
+            ]
+            assert http.delete(told).json()["state"] == "cancelled"
+            eventually(lambda: http.get(told).json()["webhook"]["state"] == "delivered", "the end is told")
             assert redis.denials() == []
-            assert code(http.post("/v1/models/mccp-uq/reload")) == (403, "not_permitted")

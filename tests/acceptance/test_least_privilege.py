@@ -27,9 +27,10 @@ from builders.artifacts import mqnn_h5_bytes, write_workspace
 from builders.guarded_redis import FOLDER, GuardedRedis, guarded_redis
 from builders.waiting import eventually
 from uqueue.cli.doctor import examine
+from uqueue.gateway import reloads
 from uqueue.local import beat_service, child_environment, flower_service, wait_for_worker, worker_service
 from uqueue.supervisor import Service, Supervisor
-from uqueue_config.connections import connect
+from uqueue_config.connections import connect, connect_async
 from uqueue_config.errors import JobAbandoned, QueueFull
 from uqueue_config.ledger import Ledger, LedgerCommands, Outcome
 from uqueue_config.names import Queue
@@ -172,6 +173,9 @@ async def through_the_gateway(settings: Settings) -> None:
         job = await gateway.submit(ROW)
         assert len(await job.result(timeout=20)) == 1
         assert [model.name for model in await gateway.models()] == ["mccp-uq"]
+        async with connect_async(settings.result_store) as notes:
+            report = await reloads.reload(gateway, notes, "mccp-uq", 20)
+        assert report.poll.outcome in ("unchanged", "elsewhere", "overtaken")
 
 
 def stock_celery(url: str, queue: str | None) -> None:
@@ -275,7 +279,14 @@ ATTACKS = f"""
     producer  PSUBSCRIBE celery-task-meta-*
     producer  PSUBSCRIBE *
     producer  PUBSUB CHANNELS
+    producer  HSETNX uqueue:reloads mccp-uq evil
+    producer  ZADD uqueue:webhooks 1 {JOB}
+    producer  HGET uqueue:webhook:{JOB} url
     gateway   LPUSH control evil
+    gateway   PUBLISH uqueue:reload mccp-uq
+    gateway   HGETALL uqueue:reloads
+    gateway   DEL uqueue:reloads
+    gateway   HGETALL uqueue:webhook:{JOB}
     gateway   HSET uqueue:wanted:mccp-uq version evil
     gateway   RPOP predictions
     gateway   ZRANGE uqueue:queued:predictions 0 -1

@@ -9,7 +9,7 @@ from uqueue_worker.models import store
 
 __all__ = ["app"]
 
-_load = store.load_interval_model
+_load = store.load_model
 
 
 def _load_slowly(*args: object, **kwargs: object) -> object:
@@ -17,4 +17,4 @@ def _load_slowly(*args: object, **kwargs: object) -> object:
     return _load(*args, **kwargs)  # type: ignore[arg-type]
 
 
-store.load_interval_model = _load_slowly  # type: ignore[assignment]
+store.load_model = _load_slowly  # type: ignore[assignment]

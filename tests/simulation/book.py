@@ -116,7 +116,7 @@ class Book:
             self._in_gap[reply] = process
 
     def _open(self, process: Process, args: Any, reply: Any) -> None:
-        opened = [str(args[4 + 5 * at]) for at, verdict in enumerate(reply[::2]) if verdict == b"opened"]
+        opened = [str(args[5 + 5 * at]) for at, verdict in enumerate(reply[::2]) if verdict == b"opened"]
         limit = int(args[2])
         if opened and self._world.server.queue_length > limit:
             raise Violation(f"{self._world.server.queue_length} messages in a queue limited to {limit}")

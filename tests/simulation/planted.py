@@ -95,7 +95,9 @@ PLANTED: dict[str, Defects] = {
     ),
     "a sweep that forgets to push": _changes("sweep", ("redis.call('LPUSH', queue, message)", "")),
     "an opening that does not look whether the job is known": _changes("open", ("if known[1] then", "if false then")),
-    "an opening that counts no room": _changes("open", ("if verdict == 'opened' and is_full then", "if false then")),
+    "an opening that counts no room": _changes(
+        "open", ("if verdict == 'opened' and (is_full or room < 1) then", "if false then")
+    ),
     "an end that leaves the job in the sets of open ones": _changes("cancel", ("  forget(queue)\nend", "end")),
     "a checkpoint that takes a republished job for cancelled": _changes(
         "progress", ("if not state or is_terminal(state) then", "if state ~= 'running' then")

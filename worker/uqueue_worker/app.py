@@ -12,6 +12,8 @@ from celery import Celery
 from celery.signals import (
     celeryd_after_setup,
     setup_logging,
+    task_postrun,
+    task_prerun,
     worker_process_init,
     worker_process_shutdown,
     worker_ready,
@@ -21,7 +23,7 @@ from uqueue_config.errors import SettingsError
 from uqueue_config.settings import Settings
 from uqueue_worker import process
 from uqueue_worker.configuration import BACKEND, BACKEND_SCHEME, celery_configuration
-from uqueue_worker.logs import configure_logging
+from uqueue_worker.logs import bind_trace, configure_logging, unbind_trace
 from uqueue_worker.warden import Table, Warden
 
 
@@ -64,6 +66,16 @@ def _watch_over_processes(sender: Any, **_: object) -> None:
 def _load_before_taking_work(**_: object) -> None:
     """Runs in each child of the prefork pool (and once in a solo pool), never in the parent."""
     process.current().start()
+
+
+@task_prerun.connect(weak=False)  # type: ignore[untyped-decorator]
+def _log_where_it_comes_from(task: Any, **_: object) -> None:
+    bind_trace(task.request)
+
+
+@task_postrun.connect(weak=False)  # type: ignore[untyped-decorator]
+def _log_as_before(**_: object) -> None:
+    unbind_trace()
 
 
 @worker_process_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]

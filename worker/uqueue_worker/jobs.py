@@ -25,8 +25,10 @@ from uqueue_config.ledger import Attempt, Command, Ledger, LedgerCommands
 from uqueue_config.messages import PredictRequest
 from uqueue_config.names import DEFAULT_MODEL, JobState, Queue, process_of, serving_key
 from uqueue_config.payload import PayloadFolder
+from uqueue_config.prediction import IntervalPrediction
 from uqueue_config.seeds import seed_from_job_id
 from uqueue_config.settings import Settings
+from uqueue_worker.models import IntervalModel
 from uqueue_worker.models.catalog import Served, Wanted
 from uqueue_worker.models.comparison import Comparisons
 from uqueue_worker.units import in_target_units
@@ -140,8 +142,9 @@ class JobRunner:
                 on_progress=self.checkpoint(job_id, len(features)),
             )
             seconds = round(time.perf_counter() - started, 6)
-            _log.info("job_answered", rows=len(prediction), passes=int(prediction.passes_used.sum()), seconds=seconds)
-        if shadow is not None:
+            passes = {"passes": int(prediction.passes_used.sum())} if isinstance(prediction, IntervalPrediction) else {}
+            _log.info("job_answered", rows=len(prediction), **passes, seconds=seconds)
+        if shadow is not None and isinstance(prediction, IntervalPrediction) and isinstance(model, IntervalModel):
             comparisons.compare(1, model, prediction, shadow, lambda: shadow.predict(features, seed=seed))
         return in_target_units(prediction, served.spec).to_message(request.encoding)
 

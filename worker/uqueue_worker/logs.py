@@ -9,6 +9,9 @@ from typing import Any
 import structlog
 
 from uqueue_config.settings import Settings
+from uqueue_config.trace import trace_facts
+
+_TRACE_FACTS = ("trace_id", "span_id", "request_id")
 
 
 def configure_logging(settings: Settings) -> None:
@@ -40,3 +43,12 @@ def configure_logging(settings: Settings) -> None:
     # Both repeat for every job what the ledger's own line says.
     for chatty in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def bind_trace(request: Any) -> None:
+    """Have every line until `unbind_trace` say which trace and HTTP request a Celery task belongs to."""
+    structlog.contextvars.bind_contextvars(**trace_facts(vars(request)))
+
+
+def unbind_trace() -> None:
+    structlog.contextvars.unbind_contextvars(*_TRACE_FACTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import threading
@@ -18,14 +19,18 @@ from threadpoolctl import threadpool_limits
 
 from uqueue_config.catalog import Catalog, ModelSpec
 from uqueue_config.connections import connect
+from uqueue_config.errors import UqueueError
 from uqueue_config.ledger import Ledger
-from uqueue_config.names import lane_of
+from uqueue_config.names import JobState, Task, lane_of
 from uqueue_config.settings import Settings
 from uqueue_worker.artifacts import open_cache, open_provider
+from uqueue_worker.asked_reloads import AskedReloads
+from uqueue_worker.counts import CountedBatch, Counts
 from uqueue_worker.jobs import JobRunner
 from uqueue_worker.lane import Lane
-from uqueue_worker.lane.batch import Batch
 from uqueue_worker.lane.events import BatchEvents
+from uqueue_worker.localization import OnnxOptions
+from uqueue_worker.localization.session import threads_for
 from uqueue_worker.models.catalog import ModelCatalog
 from uqueue_worker.models.comparison import Comparisons
 from uqueue_worker.models.store import LoadOptions, ModelStore
@@ -54,6 +59,7 @@ class WorkerProcess:
         self._heartbeat: Heartbeat | None = None
         self._lane: Lane | None = None
         self.comparisons = Comparisons()
+        self.counts = Counts()
         self._answering_since: float | None = None
 
     @cached_property
@@ -69,13 +75,19 @@ class WorkerProcess:
         return Catalog.load(self.settings)
 
     def _open_store(self, spec: ModelSpec, track: str, source: str | None) -> ModelStore:
-        settings = self.settings.model_copy(update={"artifact_source": source})
+        settings = self.settings.model_copy(update={"artifact_source": source, "engine": spec.engine})
         options = LoadOptions(
             forward_mode=spec.forward_mode,
             engine=spec.engine,
             refuse_stale=settings.stale_calibration == "refuse",
             nominal_coverage=spec.nominal_coverage,
             memory_limit_bytes=spec.memory_limit_bytes,
+            onnx=OnnxOptions(
+                providers=settings.onnx_providers,
+                # The processes of a pool are one per core unless set, as Celery does it.
+                threads=threads_for(settings.concurrency or os.cpu_count() or 1),
+                max_batch=settings.max_onnx_batch,
+            ),
         )
         cache = open_cache(settings, cache_folder(settings))
         provider = open_provider(settings, spec.name, cache)
@@ -84,6 +96,10 @@ class WorkerProcess:
     @cached_property
     def _sweeper(self) -> Sweeper:
         return Sweeper(self.settings, self.redis)
+
+    @cached_property
+    def _asked_reloads(self) -> AskedReloads:
+        return AskedReloads(self.settings, Ledger(self.redis), self._catalog.tracks)
 
     @cached_property
     def _payload_sweeper(self) -> PayloadSweeper:
@@ -133,11 +149,14 @@ class WorkerProcess:
     def _chores(self) -> None:
         self._payload_sweeper.take_turn()
         self.comparisons.store(self.redis)
+        self.counts.store(self.redis)
         self._sweeper.take_turn()
+        self._asked_reloads.grant()
 
     def _start_lane(self, heartbeat: Heartbeat) -> Lane:
         checkpoint_for = self._runner_of(heartbeat.process).checkpoint
-        batch = Batch(self.settings, self.models.serve, checkpoint_for, self.comparisons)
+        batch = CountedBatch(self.settings, self.models.serve, checkpoint_for, self.comparisons)
+        batch.counts = self.counts
         tracks, worker = self._catalog.tracks, lane_of(heartbeat.process)
         lane = Lane(self.settings, batch, worker, tracks, watch=self._row, retire=self._retire)
         database = self.redis.connection_pool.connection_kwargs.get("db", 0)
@@ -155,25 +174,33 @@ class WorkerProcess:
             self._lane.stop(self.settings.shutdown_seconds.total_seconds())
         if self._heartbeat is not None:
             self._heartbeat.stop()
+            with contextlib.suppress(redis.RedisError):
+                self.counts.store(self.redis)
 
     def answer(self, job_id: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the result message of one prediction job; see `JobRunner.run` for what it raises."""
         self.start()
-        self._answering_since = time.time()
+        self._answering_since, begun = time.time(), time.perf_counter()
         try:
-            return self.runner.run(job_id, kwargs, self.models.serve, self.comparisons)
+            result = self.runner.run(job_id, kwargs, self.models.serve, self.comparisons)
+            self.counts.answered(job_id, result, time.perf_counter() - begun)
+            return result
+        except UqueueError as error:
+            self.counts.failed(job_id, error, time.perf_counter() - begun)
+            raise
         finally:
             self._answering_since = None
 
     def poll(self, track: str, *, scheduled: bool) -> dict[str, Any]:
         """Look at the artifacts of a track now, or leave it to whoever does in this interval. Raises UnknownModel."""
-        heartbeat = self.start()
+        heartbeat, begun = self.start(), time.perf_counter()
         interval_seconds = self.settings.poll_seconds.total_seconds()
         report = poll(self.redis, self.models.store(track), interval_seconds, scheduled=scheduled)
         if report.outcome != "elsewhere":
             self.models.make_room(keep=track)
             heartbeat.acknowledge()
             prune(self.redis, track)
+        self.counts.ended(JobState.SUCCEEDED.value, time.perf_counter() - begun, task=Task.POLL_ARTIFACTS.value)
         return report.model_dump()
 
 

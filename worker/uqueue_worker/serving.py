@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
@@ -19,13 +20,19 @@ import redis
 import structlog
 from redis.exceptions import RedisError
 
+from uqueue_config.localization import cards_key
 from uqueue_config.messages import LAPSE_SECONDS, Acknowledgement, PollReport
 from uqueue_config.names import MODELS_KEY, RELOAD_CHANNEL, candidate_key, failures_key, serving_key
+from uqueue_worker.artifacts.patience import Background
 from uqueue_worker.models.catalog import ModelCatalog
 from uqueue_worker.models.store import Candidate, ModelStore
 from uqueue_worker.pointer import Pointer
 
 HEARTBEAT_SECONDS = 2.0
+#: How long a heartbeat waits for a load that goes on beside it; it must not miss so many that others think it gone.
+ASIDE_SECONDS = 1.0
+#: The card of a version that no process holds any more is kept so long.
+CARD_SECONDS = 3600.0
 #: A look on a schedule keeps others away for this share of an interval, so that clocks that drift lose no look.
 HELD_SHARE = 0.9
 #: A source that fails again and again is looked at every so many intervals, and at least this often.
@@ -37,6 +44,18 @@ _ACKNOWLEDGE = """#!lua flags=allow-oom
 redis.call('SADD', KEYS[1], ARGV[1])
 redis.call('SADD', KEYS[2], ARGV[2])
 redis.call('SET', KEYS[3], ARGV[3], 'EX', ARGV[4])
+"""
+#: Write cards, for the same reason in a script, and drop those of `KEYS[1]` that nobody renewed since ARGV[1].
+_SHOW_CARDS = """#!lua flags=allow-oom
+local before = tonumber(ARGV[1])
+for at = 2, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
+local cards = redis.call('HGETALL', KEYS[1])
+for at = 1, #cards, 2 do
+  local known, card = pcall(cjson.decode, cards[at + 1])
+  if not known or type(card) ~= 'table' or (tonumber(card.seen_at) or 0) < before then
+    redis.call('HDEL', KEYS[1], cards[at])
+  end
+end
 """
 _log = structlog.get_logger("uqueue.serving")
 
@@ -61,6 +80,8 @@ class Heartbeat:
         self._busy_since = busy_since
         self._pool_pid = pool_pid
         self._renew: Any = connection.register_script(_ACKNOWLEDGE)
+        self._show: Any = connection.register_script(_SHOW_CARDS)
+        self._aside = Background("uqueue-reload")
         self._chores = chores
         self._last_try: dict[str, float] = {}
         self._stopping = threading.Event()
@@ -84,6 +105,17 @@ class Heartbeat:
         """Tell Redis what this process serves, for a few seconds."""
         for store in self._models.stores.values():
             self._acknowledge(store)
+        self._show_cards()
+
+    def _show_cards(self) -> None:
+        """Tell gateways which localization models this process holds."""
+        now = time.time()
+        cards: defaultdict[str, list[str]] = defaultdict(list)
+        for card in self._models.cards():
+            shown = card.model_copy(update={"seen_at": round(now, 3)})
+            cards[card.name] += [shown.version, shown.model_dump_json(exclude_none=True)]
+        for name, parts in cards.items():
+            self._show((cards_key(name),), (now - CARD_SECONDS, *parts))
 
     def _acknowledge(self, store: ModelStore) -> None:
         model = store.model
@@ -115,6 +147,7 @@ class Heartbeat:
             store.start(pointer.read())
             pointer.move_if_unset()
         self._acknowledge(store)
+        self._show_cards()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -139,16 +172,24 @@ class Heartbeat:
             self._guarded(self._chores)
 
     def _look_at(self, track: str) -> None:
-        store, pointer = self._models.stores[track], self._pointers[track]
+        store = self._models.stores[track]
         if store.on_demand and store.model is None:
             return
-        wanted = pointer.read()
-        if wanted is not None:
-            store.move_to(wanted)
+        if store.moves_aside:
+            self._aside.run(track, partial(self._guarded, partial(self._catch_up, track)), ASIDE_SECONDS)
+        else:
+            self._catch_up(track)
+
+    def _catch_up(self, track: str) -> None:
+        store, pointer = self._models.stores[track], self._pointers[track]
+        before, wish = store.version, pointer.read()
+        store.follow(wish)
         if store.model is None and time.monotonic() - self._last_try.get(track, 0.0) > self._retry_seconds:
             self._last_try[track] = time.monotonic()
-            store.start(wanted)
+            store.start(wish)
         pointer.move_if_unset()
+        if store.moves_aside and store.version != before:
+            self.acknowledge()
 
     def _withdraw(self) -> None:
         for track in self._models.stores:
@@ -170,14 +211,15 @@ def poll(connection: redis.Redis, store: ModelStore, interval_seconds: float, *,
     Of several looks on a schedule within an interval one acts. A source that fails is left alone for longer each time.
     """
     pointer = Pointer(connection, store)
-    wanted = pointer.read()
+    wish = pointer.read()
+    wanted = wish.version if wish else None
     fence = pointer.take_turn(HELD_SHARE * interval_seconds, scheduled=scheduled)
     if not fence:
         return PollReport(model=store.track, outcome="elsewhere", version=wanted, previous=wanted)
     was_loaded, previous = store.model is not None, store.version
     if store.on_demand and not was_loaded and wanted is not None and store.names_now() == wanted:
         return PollReport(model=store.track, outcome="unchanged", version=wanted, previous=wanted)
-    candidate = store.examine()
+    candidate = store.examine(fence)
     _rest_if_failed(connection, pointer, store, candidate, interval_seconds)
     outcome: Any = candidate.outcome
     if store.model is not None and candidate.outcome in ("moved", "unchanged"):
@@ -215,7 +257,7 @@ def _rest_if_failed(
 
 
 def _remember_refusal(connection: redis.Redis, store: ModelStore, candidate: Candidate) -> None:
-    fields = {"version": candidate.version or "", "reason": candidate.reason or ""}
+    fields = {"version": candidate.version or "", "reason": candidate.reason or "", "number": candidate.number or ""}
     pipeline = connection.pipeline(transaction=True)
     pipeline.hset(candidate_key(store.track), mapping=cast(Any, fields))
     pipeline.execute()

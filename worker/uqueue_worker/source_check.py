@@ -29,7 +29,8 @@ def look(settings: Settings) -> Iterator[dict[str, Any]]:
     for spec in Catalog.load(settings).models.values():
         for track, source in spec.tracks:
             if source is not None and not isinstance(parse_source(source), FolderSource):
-                yield {"track": track, "source": source, **_found(settings, spec.name, source)}
+                here = settings.model_copy(update={"artifact_source": source, "engine": spec.engine})
+                yield {"track": track, "source": source, **_found(here, spec.name, source)}
 
 
 def _found(settings: Settings, name: str, source: str) -> dict[str, str]:
@@ -39,9 +40,8 @@ def _found(settings: Settings, name: str, source: str) -> dict[str, str]:
         return {"code": NOT_INSTALLED, "message": message}
     from uqueue_worker.artifacts import ArtifactCache, open_provider
 
-    here = settings.model_copy(update={"artifact_source": source})
     with tempfile.TemporaryDirectory(prefix="uqueue-") as folder:
-        provider = open_provider(here, name, ArtifactCache(Path(folder), source=source))
+        provider = open_provider(settings, name, ArtifactCache(Path(folder), source=source))
         try:
             return {"version": provider.version() if provider else ""}
         except UqueueError as error:

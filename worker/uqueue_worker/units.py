@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from uqueue_config.catalog import ModelSpec
 from uqueue_config.errors import SettingsError
+from uqueue_config.localization import Localization
 from uqueue_config.prediction import IntervalPrediction
+from uqueue_worker.models.kinds import AnyPrediction
 
 
-def in_target_units(prediction: IntervalPrediction, spec: ModelSpec) -> IntervalPrediction:
-    """Apply the operator's scale and offset per target: `value x scale + offset`; q_hat and pass_std only scale."""
+@overload
+def in_target_units(prediction: IntervalPrediction, spec: ModelSpec) -> IntervalPrediction: ...
+@overload
+def in_target_units(prediction: AnyPrediction, spec: ModelSpec) -> AnyPrediction: ...
+def in_target_units(prediction: AnyPrediction, spec: ModelSpec) -> AnyPrediction:
+    """Apply the operator's scale and offset per target: `value x scale + offset`; q_hat and pass_std only scale.
+
+    A localization has units of its own and stays as it is.
+    """
+    if isinstance(prediction, Localization):
+        return prediction
     targets = prediction.lower.shape[1]
     scale = _per_target(spec.name, spec.target_scale or (1.0,), targets)
     offset = _per_target(spec.name, spec.target_offset or (0.0,), targets)

@@ -22,6 +22,7 @@ from uqueue_config.ledger.records import (
     Outcome,
     Swept,
     Verdict,
+    Wish,
     success_meta,
     timestamp,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "Replayed",
     "Swept",
     "Verdict",
+    "Wish",
     "source",
     "success_meta",
     "timestamp",

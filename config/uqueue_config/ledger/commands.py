@@ -53,14 +53,15 @@ class LedgerCommands:
         queue_limit: int,
         expires_seconds: float | None = None,
         push: bool = True,
+        batch: bool = True,
     ) -> Command[list[Opened]]:
         """Accept jobs and push their messages. Nothing happens to one whose id is known or whose shape does not fit;
-        where the queue has no room for all of them, none is accepted.
+        where the queue has no room for all jobs of a `batch`, none is accepted.
 
         `push` is False where the queue lives in another Redis than the records: then the caller pushes the messages.
         """
         expires_ms = "" if expires_seconds is None else math.ceil(expires_seconds * 1000)
-        args: list[Argument] = [model, expires_ms, queue_limit, int(push)]
+        args: list[Argument] = [model, expires_ms, queue_limit, int(push), int(batch)]
         for one in applications:
             args += (one.job_id, one.digest, one.message, one.columns or "", one.targets or "")
         return self._command("open", args, Opened.parse_all, queue, wanted_key(model))
@@ -135,6 +136,10 @@ class LedgerCommands:
         """Read a job's record; None if unknown."""
         args = (job_id, int(with_result), *JobRecord.FIELDS)
         return self._command("read", args, lambda reply: JobRecord.parse(job_id, reply))
+
+    def read_once(self, job_ids: Iterable[str]) -> Command[int]:
+        """Let jobs that have ended go within a minute, because whoever asked has read their answers."""
+        return self._command("read_once", tuple(job_ids), int)
 
     def progress(self, job_id: str, *, rows_done: int, rows_total: int) -> Command[bool]:
         """Note progress of a running job; True if it should stop."""

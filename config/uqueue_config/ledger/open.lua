@@ -2,8 +2,9 @@
 -- message, columns, targets. Answers a verdict and a detail for each: opened, same, conflict, columns and targets (with
 -- the number that the served model expects), or full (with the seconds after which to try again).
 local queue, wanted = KEYS[1], KEYS[2]
-local model, expires_ms, queue_limit, queue_is_here = ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6] == '1'
-local FIRST_JOB = 7
+local model, expires_ms, queue_limit = ARGV[3], ARGV[4], tonumber(ARGV[5])
+local queue_is_here, is_batch = ARGV[6] == '1', ARGV[7] == '1'
+local FIRST_JOB = 8
 
 local shape = redis.call('HMGET', wanted, 'n_features', 'n_targets')
 local answers, waiting, messages = {}, {}, {}
@@ -26,15 +27,17 @@ local function verdict_of(at)
   return 'opened', ''
 end
 
--- A batch is accepted as a whole or not at all: of a full queue nobody has to work out what went in.
+-- A batch is accepted as a whole or not at all: of a full queue nobody has to work out what went in. Jobs of several
+-- callers that only travel together are accepted one by one.
 local room = queue_limit - (queue_is_here and redis.call('LLEN', queue) or redis.call('ZCARD', QUEUED .. queue))
-local is_full = (#ARGV - FIRST_JOB + 1) / 5 > room
+local is_full = is_batch and (#ARGV - FIRST_JOB + 1) / 5 > room
 
 for at = FIRST_JOB, #ARGV, 5 do
   look_at(ARGV[at])
   local verdict, detail = verdict_of(at)
-  if verdict == 'opened' and is_full then verdict, detail = 'full', tostring(seconds_until_room()) end
+  if verdict == 'opened' and (is_full or room < 1) then verdict, detail = 'full', tostring(seconds_until_room()) end
   if verdict == 'opened' then
+    room = room - 1
     redis.call('HSET', record, 'state', 'queued', 'attempts', 0, 'digest', ARGV[at + 1], 'model', model,
       'created_at', now_ms, 'queue', queue, 'message', ARGV[at + 2])
     if expires_ms ~= '' then redis.call('HSET', record, 'expires_at', now_ms + tonumber(expires_ms)) end

@@ -78,9 +78,13 @@ local function is_alive(model, worker)
   return redis.call('EXISTS', 'uqueue:serving:' .. model .. ':' .. process) == 1
 end
 
--- The versions that the keys from this one on point at.
+-- The versions that the keys from this one on point at, each with the number of the look that pointed there.
 local function wanted_versions(first)
   local versions = {}
-  for at = first, #KEYS do versions[#versions + 1] = redis.call('HGET', KEYS[at], 'version') or '' end
+  for at = first, #KEYS do
+    local wish = redis.call('HMGET', KEYS[at], 'version', 'fence')
+    versions[#versions + 1] = wish[1] or ''
+    versions[#versions + 1] = wish[2] or '0'
+  end
   return versions
 end

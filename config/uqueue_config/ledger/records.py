@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from uqueue_config.errors import InvalidMessage, JobAbandoned, JobCancelled, JobExpired, UqueueError, from_wire
 from uqueue_config.names import CELERY_STATE, JobState
@@ -39,6 +39,16 @@ class Opened:
         return [cls(Verdict(verdict.decode()), int(detail) if detail else None) for verdict, detail in pairs]
 
 
+class Wish(NamedTuple):
+    """A version that every process should serve, and the number of the look at the source that found it.
+
+    A wish with a lower number than one that was followed is an old one.
+    """
+
+    version: str
+    number: int = 0
+
+
 @dataclass(frozen=True)
 class Attempt:
     """The answer to `begin`. Only `state` "running" may compute; "abandoned" is one attempt too many,
@@ -48,7 +58,7 @@ class Attempt:
 
     state: str
     number: int
-    wanted_versions: tuple[str | None, ...]
+    wanted_versions: tuple[Wish | None, ...]
     holder: str | None
 
     @classmethod
@@ -70,7 +80,7 @@ class ClaimedJob:
 class Claim:
     """The answer to `claim`: jobs to compute, jobs that were started too often, and the versions to compute with."""
 
-    wanted_versions: tuple[str | None, ...]
+    wanted_versions: tuple[Wish | None, ...]
     jobs: tuple[ClaimedJob, ...]
     abandoned: tuple[str, ...]
 
@@ -152,8 +162,9 @@ class JobRecord(JobStatus):
         )
 
 
-def _versions(reply: Any) -> tuple[str | None, ...]:
-    return tuple(version.decode() or None for version in reply)
+def _versions(reply: Any) -> tuple[Wish | None, ...]:
+    pairs = zip(reply[::2], reply[1::2], strict=True)
+    return tuple(Wish(version.decode(), int(number)) if version else None for version, number in pairs)
 
 
 def _moment(milliseconds: str | None) -> datetime | None:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 #: Scripts that a Redis at its memory limit refuses. The others write too, but what they end makes room.
-_BOUND_BY_MEMORY = frozenset({"open", "bury", "replay"})
+_BOUND_BY_MEMORY = frozenset({"open", "bury", "replay", "webhook_put"})
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 from uqueue_config.recipes.catalog import Recipe, find_recipe
 from uqueue_config.recipes.envelope_logmel import EnvelopeLogmel
 from uqueue_config.recipes.samples import MAX_SAMPLES, MIN_SAMPLES, check_sample_rate, decode_samples, read_samples
+from uqueue_config.recipes.snr import snr_db
 
 __all__ = [
     "MAX_SAMPLES",
@@ -19,4 +20,5 @@ __all__ = [
     "decode_samples",
     "find_recipe",
     "read_samples",
+    "snr_db",
 ]

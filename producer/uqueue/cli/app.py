@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from uqueue.cli import dead, failures, gateway, jobs, models, publish, service
+from uqueue.cli import dead, failures, gateway, jobs, localize, localizer, models, publish, service
 
 HELP = "Asynchronous predictions with calibrated intervals. Start with `uqueue demo`."
 
@@ -31,7 +31,15 @@ def application() -> typer.Typer:
     """Return the whole command line."""
     app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     app.callback()(_globals)
-    for name, command in {**jobs.COMMANDS, **models.COMMANDS, **publish.COMMANDS, **service.COMMANDS}.items():
+    commands = {
+        **jobs.COMMANDS,
+        **localize.COMMANDS,
+        **models.COMMANDS,
+        **publish.COMMANDS,
+        **service.COMMANDS,
+        **localizer.COMMANDS,
+    }
+    for name, command in commands.items():
         app.command(name)(failures.reported(command))
     letters = typer.Typer(help=dead.HELP, no_args_is_help=True)
     for name, command in dead.COMMANDS.items():

@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from uqueue.cli.failures import FAILED, OK
 from uqueue.cli.output import complain, interval_cells, interval_columns, say, short, stdout, table
 from uqueue.cli.rows import Format, read_rows
 from uqueue.cli.signals import raised_once
+from uqueue.cli.stage import DemoStopped, heading, last_words, spinner, wait_until
 from uqueue.cli.traffic import JOBS_PER_SECOND, Tally, Traffic
 from uqueue.cli.up import embedded_redis
 from uqueue.client import Client
@@ -36,10 +37,6 @@ TRAINING_SECONDS = 300.0
 WAIT_SECONDS = 60.0
 #: How long jobs still flow after the last process has moved, so that the new model is seen at work.
 AFTERWARDS_SECONDS = 2.0
-
-
-class DemoStopped(Exception):
-    """A step did not work; the message says which, with what its process said last."""
 
 
 @dataclass(frozen=True)
@@ -72,24 +69,24 @@ def run(*, keep: bool) -> int:
 
 
 def _play(stage: Stage) -> bool:
-    _heading(
+    heading(
         "1  Train and calibrate", "A small network learns two targets' quantiles; held-out rows set its correction."
     )
     _train(stage, 1)
     rows = read_rows(str(stage.workspace / "sample" / "fresh_rows.csv"), Format.CSV)
-    _heading(
+    heading(
         "2  Serve", f"A Celery worker with {PROCESSES} processes loads the model; beat looks for new ones every second."
     )
     _serve(stage)
-    _heading("3  Ask", "Rows the training never saw go through the queue; intervals come back.")
+    heading("3  Ask", "Rows the training never saw go through the queue; intervals come back.")
     _ask_singly(stage, rows)
     _ask_at_once(stage, rows)
-    _heading(
+    heading(
         "4  Replace the model under load",
         f"The model is trained again, while {JOBS_PER_SECOND} jobs/s go on. None may fail or wait for it.",
     )
     tally = _replace(stage, rows)
-    _heading("5  Measure", "How many of the true values lie in the new model's intervals?")
+    heading("5  Measure", "How many of the true values lie in the new model's intervals?")
     covered = _measure(stage, rows)
     return covered and not tally.failures
 
@@ -126,8 +123,10 @@ def _settings(folder: Path, url: str) -> Settings:
 def _train(stage: Stage, seed: int) -> None:
     started = time.monotonic()
     training = _start_training(stage, seed)
-    with _spinner("training …"):
-        _wait(stage, lambda: training.returncode is not None, TRAINING_SECONDS, "the training", but=training)
+    with spinner("training …"):
+        wait_until(
+            stage.supervisor, lambda: training.returncode is not None, TRAINING_SECONDS, "the training", but=training
+        )
     _check(training)
     stdout().print(f"Trained and calibrated in {time.monotonic() - started:.0f} s.")
 
@@ -141,17 +140,17 @@ def _start_training(stage: Stage, seed: int) -> Service:
 def _check(training: Service) -> None:
     training.wait_for_output()
     if training.returncode != 0:
-        raise DemoStopped(_ended(training))
+        raise DemoStopped(last_words(training))
 
 
 def _serve(stage: Stage) -> None:
     settings = stage.client.settings
     worker = stage.supervisor.start(worker_service(settings, stage.environment, log_file=stage.folder / "worker.log"))
     stage.supervisor.start(beat_service(stage.environment, log_file=stage.folder / "beat.log"))
-    with _spinner("starting …"):
+    with spinner("starting …"):
         found = wait_for_worker(stage.client, worker, PROCESSES, WAIT_SECONDS)
     if sum(one.version is not None for one in found) < PROCESSES:
-        raise DemoStopped(f"only {len(found)} of {PROCESSES} processes serve. {_ended(worker)}")
+        raise DemoStopped(f"only {len(found)} of {PROCESSES} processes serve. {last_words(worker)}")
     for one in found:
         stdout().print(f"process {one.pid} serves {one.model} {short(one.version)} with the {one.engine} engine")
 
@@ -179,16 +178,22 @@ def _ask_at_once(stage: Stage, rows: Any) -> IntervalPrediction:
 
 def _replace(stage: Stage, rows: Any) -> Tally:
     before = stage.client.model().wanted_version
-    with Traffic(stage.client, rows) as traffic, _spinner("training again, jobs flow …"):
+    with Traffic(stage.client, rows) as traffic, spinner("training again, jobs flow …"):
         training = _start_training(stage, 2)
 
         def moved() -> bool:
             status = stage.client.model()
             return training.returncode is not None and status.converged and status.wanted_version != before
 
-        _wait(stage, lambda: training.returncode is not None, TRAINING_SECONDS, "the second training", but=training)
+        wait_until(
+            stage.supervisor,
+            lambda: training.returncode is not None,
+            TRAINING_SECONDS,
+            "the second training",
+            but=training,
+        )
         _check(training)
-        _wait(stage, moved, WAIT_SECONDS, "the reload", but=training)
+        wait_until(stage.supervisor, moved, WAIT_SECONDS, "the reload", but=training)
         time.sleep(AFTERWARDS_SECONDS)
     tally = traffic.tally
     after = stage.client.model()
@@ -208,35 +213,9 @@ def _measure(stage: Stage, rows: Any) -> bool:
     answers.write_text(json.dumps(_ask_at_once(stage, rows).to_message()))
     argv = [sys.executable, "-m", "uqueue_worker.sample", "coverage", str(stage.workspace), str(answers)]
     measuring = stage.supervisor.start(Service("coverage", argv, stage.environment))
-    _wait(stage, lambda: measuring.returncode is not None, WAIT_SECONDS, "the measurement", but=measuring)
+    wait_until(
+        stage.supervisor, lambda: measuring.returncode is not None, WAIT_SECONDS, "the measurement", but=measuring
+    )
     measuring.wait_for_output()
     stdout().print(escape(measuring.log_text()), soft_wrap=True)
     return measuring.returncode == 0
-
-
-def _wait(stage: Stage, done: Callable[[], bool], seconds: float, what: str, *, but: Service) -> None:
-    """Wait until `done()`; stop the demo when a service other than `but` ends, or when it takes too long."""
-    deadline = time.monotonic() + seconds
-    while not done():
-        ended = [one for one in stage.supervisor.services.values() if one is not but and one.returncode]
-        if ended:
-            raise DemoStopped(_ended(ended[0]))
-        if time.monotonic() > deadline:
-            raise DemoStopped(f"{what} took more than {seconds:g} s. {_ended(but)}")
-        time.sleep(0.1)
-
-
-def _ended(service: Service) -> str:
-    lines = "".join(f"\n  {line}" for line in list(service.recent)[-15:])
-    state = "still runs" if service.returncode is None else f"ended with code {service.returncode}"
-    return f"{service.name} {state}. Its last lines:{lines}"
-
-
-def _heading(title: str, why: str) -> None:
-    stdout().print(f"\n[bold cyan]{escape(title)}[/]\n[dim]{escape(why)}[/]")
-
-
-@contextlib.contextmanager
-def _spinner(text: str) -> Iterator[None]:
-    with stdout().status(text) if sys.stdout.isatty() else contextlib.nullcontext():
-        yield

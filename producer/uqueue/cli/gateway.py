@@ -1,4 +1,4 @@
-"""`uqueue gateway`: run the HTTP gateway, make API keys for it."""
+"""`uqueue gateway`: run the HTTP gateway, make API keys and webhook secrets for it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from uqueue.cli.failures import FAILED, UsageProblem
 from uqueue.cli.output import say
 from uqueue.cli.service import require
 from uqueue.gateway.keys import SCOPES, NewKey, append_key
+from uqueue.gateway.webhooks_signing import append_secret, new_secret
 from uqueue_config.settings import Settings
 
 MODULES = ("fastapi", "httptools", "prometheus_client", "uvicorn")
@@ -60,4 +61,21 @@ def new_key(
     typer.echo(made.secret)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"new-key": new_key}
+def new_webhook_secret(
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Add it to this file, before UQUEUE_WEBHOOK_SECRETS_FILE; only print it unless set."),
+    ] = None,
+) -> None:
+    """Make a secret that webhooks are signed with, and print it for those who receive them.
+
+    Beside an older one in the file, webhooks are signed with both until that one is taken out.
+    """
+    secret, path = new_secret(), file or Settings.load().webhook_secrets_file
+    if path is not None:
+        append_secret(path, secret)
+        say(f"Added to {path}. Whoever receives webhooks needs it too:")
+    typer.echo(secret)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"new-key": new_key, "new-webhook-secret": new_webhook_secret}

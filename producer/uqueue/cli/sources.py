@@ -32,7 +32,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
             folder = FolderSource(settings.workspace_root) if settings.workspace_root else None
             parsed = parse_source(source) if source else folder
             if isinstance(parsed, FolderSource):
-                yield _workspace(f"workspace of {track}" if several else "workspace", parsed.path, spec.name)
+                look = _localizer if spec.engine == "onnx" else _workspace
+                yield look(f"workspace of {track}" if several else "workspace", parsed.path, spec.name)
             remote = remote or not (parsed is None or isinstance(parsed, FolderSource))
     if remote:
         yield from _remote(several)
@@ -51,6 +52,15 @@ def _workspace(check: str, root: Path, model: str) -> Finding:
     if files[0].stat().st_mtime > files[1].stat().st_mtime:
         return Finding(check, "warn", "the calibration is older than the model", "Run the calibration again.")
     return Finding(check, "ok", f"{root} holds a model and its calibration")
+
+
+def _localizer(check: str, root: Path, model: str) -> Finding:
+    folder = root / "models" / model
+    missing = [str(file) for file in (folder / "model.onnx", folder / "localization.json") if not file.is_file()]
+    if missing:
+        advice = "Put an exported model and its declaration there (docs/localization.md)."
+        return Finding(check, "fail", f"missing: {', '.join(missing)}", advice)
+    return Finding(check, "ok", f"{root} holds a localization model and its declaration")
 
 
 def _remote(several: bool) -> Iterator[Finding]:

@@ -11,10 +11,15 @@ from fastapi import FastAPI, Security
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.security import HTTPBearer
 
-from uqueue.gateway import events, health, inference, jobs, models, problems
+from uqueue.gateway import direct, events, health, inference, jobs, models, problems
 from uqueue.gateway.documents import document
 from uqueue.gateway.gate import Gate
+from uqueue.gateway.localization import admin, analytics
+from uqueue.gateway.localization import routes as localization
+from uqueue.gateway.localization.reload import reload_at_hangup
+from uqueue.gateway.localization.service import Localizer
 from uqueue.gateway.observe import Observe
+from uqueue.gateway.page import routes as page
 from uqueue.gateway.state import Gateway
 from uqueue_config.settings import Settings
 
@@ -26,15 +31,20 @@ _EXPOSED = ("Location", "Retry-After", "Preference-Applied", "X-Request-Id", "tr
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Return the application. Raises SettingsError where API keys are wanted and cannot be read.
+    """Return the application. Raises SettingsError where API keys are wanted and cannot be read, or webhook secrets.
 
-    Nothing is opened before the first request.
+    Nothing is opened before it starts to serve.
     """
     gateway = Gateway(settings)
+    localizer = Localizer(gateway)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        if gateway.webhooks is not None:
+            gateway.webhooks.start()
+        async with reload_at_hangup(localizer):
+            yield
+        await localizer.close()
         await gateway.close()
 
     app = FastAPI(
@@ -48,11 +58,17 @@ def create_app(settings: Settings) -> FastAPI:
         exception_handlers=problems.handlers(),
     )
     app.state.gateway = gateway
+    app.state.localizer = localizer
+    app.state.page = page.Page(gateway)
     keyed = [] if gateway.keys is None else [Security(HTTPBearer(auto_error=False, description="An API key."))]
+    direct.add_submit(app, keyed)
     app.include_router(health.public)
+    app.include_router(page.public)
     app.include_router(inference.health_router)
-    for routes in (jobs, events, models, inference, health):
+    for routes in (jobs, events, models, inference, health, localization, admin, page):
         app.include_router(routes.router, dependencies=keyed)
+    for prefix in analytics.PREFIXES:
+        app.include_router(analytics.router, prefix=prefix, dependencies=keyed)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     _wrap(app, gateway)
     return app

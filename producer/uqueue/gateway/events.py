@@ -31,9 +31,23 @@ LOOK_SECONDS = 0.25
 BEAT_SECONDS = 15.0
 #: A stream ends after this time; browsers come back by themselves, with the last id they heard.
 STREAM_SECONDS = 600.0
+_EVENT = {
+    "type": "object",
+    "description": "One event of the stream.",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"type": "string", "enum": ["status", "end"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/JobOut"},
+        },
+    },
+}
 _STREAM = {
     "description": "Events `status`, and `end` when the job has ended; data as of `/v1/jobs/{id}`.",
-    "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
+    "content": {MEDIA_TYPE: {"schema": _EVENT}},
 }
 _ORDER = {state: number for number, state in enumerate(JobState)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -11,13 +12,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uqueue.gateway import logs, problems
 from uqueue.gateway.headers import bearer_key, host_name
+from uqueue.gateway.health import PUBLIC_PATHS
 from uqueue.gateway.keys import KeyEntry
 from uqueue.gateway.problems import Problem
 from uqueue.gateway.state import Gateway, is_loopback
 from uqueue_config.errors import SettingsError
 
 #: Answered without a key, and however busy the gateway is.
-PUBLIC = frozenset({"/health", "/ready", "/v2/health/live", "/v2/health/ready", "/openapi.json"})
+PUBLIC = PUBLIC_PATHS | {"/v2/health/live", "/v2/health/ready", "/openapi.json"}
 _CLOSE = {"Connection": "close"}
 
 
@@ -32,7 +34,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        gateway = self._gateway
+        gateway, begun = self._gateway, time.perf_counter()
         gateway.active += 1
         try:
             headers = Headers(scope=scope)
@@ -41,7 +43,8 @@ class Gate:
             if whole is not None:
                 await self._app(scope, whole, send)
         except Problem as problem:
-            gateway.metrics.refused.labels(problem.code).inc()
+            seconds = time.perf_counter() - begun
+            gateway.metrics.refused_request(scope["path"], problem, seconds)
             await problems.of_problem(problem, scope["path"])(scope, receive, send)
         finally:
             gateway.active -= 1

@@ -1,4 +1,4 @@
-"""/v2: the Open Inference Protocol, version 2, as KServe and Triton clients speak it, over JSON."""
+"""/v2: the Open Inference Protocol, version 2, as KServe and Triton clients speak it over HTTP."""
 
 from __future__ import annotations
 
@@ -7,34 +7,38 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel
-from pydantic_core import to_json
 
 from uqueue.gateway import problems
+from uqueue.gateway.binary import HEADER, MEDIA_TYPE, BinaryRoute, packed
 from uqueue.gateway.documents import BODY, responses
-from uqueue.gateway.health import SERVING, not_ready
-from uqueue.gateway.jobs import JSON
+from uqueue.gateway.health import not_ready
+from uqueue.gateway.localization.shared_metrics import SERVING
 from uqueue.gateway.models import ModelName
 from uqueue.gateway.problems import Problem
 from uqueue.gateway.state import Gateway, GatewayState, needs
 from uqueue.gateway.tensors import (
     INPUT,
-    OUTPUTS,
     InferAnswer,
     InferRequest,
     TensorMetadata,
     features_of,
     metadata,
     outputs_of,
+    outputs_of_kind,
 )
 from uqueue.status import ModelStatus
 from uqueue_config.errors import JobNotFinished, JobNotFound, UqueueError
+from uqueue_config.localization import Localization
 from uqueue_config.messages import VERSION
 from uqueue_config.names import canary_of
+from uqueue_config.prediction import IntervalPrediction
 
-router = APIRouter(tags=["inference"])
+router = APIRouter(tags=["inference"], route_class=BinaryRoute)
 health_router = APIRouter(tags=["inference"])
 VersionName = Annotated[str, Path(alias="version", pattern=VERSION, description="The version.", examples=["stable"])]
-PLATFORM = "uqueue_intervals"
+#: … of interval models and of localization models.
+PLATFORMS = ("uqueue_intervals", "uqueue_localization")
+EXTENSIONS = ["binary_tensor_data"]
 _READ = [needs("read")]
 _SUBMIT = [needs("submit")]
 
@@ -94,7 +98,7 @@ async def ready(gateway: GatewayState) -> Ready:
 @router.get("/v2", dependencies=_READ, responses=responses(s200={"model": ServerMetadata}))
 async def server() -> ServerMetadata:
     """Return the name and version of what answers here."""
-    return ServerMetadata(name="uqueue", version=importlib.metadata.version("uqueue"), extensions=[])
+    return ServerMetadata(name="uqueue", version=importlib.metadata.version("uqueue"), extensions=EXTENSIONS)
 
 
 @router.get("/v2/models/{model}", dependencies=_READ, responses=responses(404, s200={"model": ModelMetadata}))
@@ -132,12 +136,20 @@ async def version_ready(model: ModelName, version: VersionName, gateway: Gateway
     return _ready(await _track(gateway, model, version), model, version)
 
 
-_INFER = responses(404, *BODY, 410, 502, 504, s200={"model": InferAnswer})
+_ANSWER = {
+    "model": InferAnswer,
+    "description": f"The intervals; outputs that are wanted as bytes come after the JSON, whose length {HEADER} says.",
+    "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+}
+_INFER = responses(404, *BODY, 410, 502, 504, s200=_ANSWER)
 
 
 @router.post("/v2/models/{model}/infer", dependencies=_SUBMIT, responses=_INFER)
 async def infer(model: ModelName, body: InferRequest, request: Request, gateway: GatewayState) -> Response:
-    """Make a prediction and wait for it, at most UQUEUE_GATEWAY_WAIT_SECONDS."""
+    """Make a prediction and wait for it, at most UQUEUE_GATEWAY_WAIT_SECONDS.
+
+    Inputs and outputs may be bytes after the JSON, as the protocol's extension `binary_tensor_data` has it.
+    """
     return await _infer(gateway, model, None, body, request)
 
 
@@ -153,29 +165,36 @@ async def _infer(gateway: Gateway, model: str, version: str | None, body: InferR
     tensor, path = body.inputs[0], request.url.path
     if tensor.name != INPUT:
         raise Problem(422, "unknown_tensor", f"inputs: expected one of the name {INPUT}, got {tensor.name!r}.")
-    names = list(OUTPUTS) if body.outputs is None else [one.name for one in body.outputs]
-    unknown = [name for name in names if name not in OUTPUTS]
-    if unknown:
-        raise Problem(422, "unknown_tensor", f"outputs: there is no {unknown[0]!r}, only {', '.join(OUTPUTS)}.")
     status = await gateway.client.model(model)  # a client of this protocol expects 404, not a job that fails
+    _wanted(body, is_localization=await gateway.is_localizer(status.name))
     parameters = body.parameters
+    features = features_of(tensor, getattr(request.state, "binary", b""))
     job = await gateway.client.submit(
-        features_of(tensor), status.name, seed=parameters.seed, sticky_key=parameters.sticky_key, version=version
+        features, status.name, seed=parameters.seed, sticky_key=parameters.sticky_key, version=version
     )
     request.state.job_id = job.id
     try:
-        prediction = await job.result(timeout=gateway.settings.gateway_wait_seconds.total_seconds())
+        prediction: IntervalPrediction | Localization = await job.result(
+            timeout=gateway.settings.gateway_wait_seconds.total_seconds()
+        )
     except UqueueError as error:
         if isinstance(error, JobNotFinished):
             await job.cancel()  # nobody will read its result
         return problems.of_error(error, path, of_job=not isinstance(error, JobNotFound))
-    answer = {
-        "model_name": model,
-        "model_version": prediction.model.version,
-        "id": body.id or job.id,
-        "outputs": outputs_of(prediction, names),
-    }
-    return Response(to_json(answer), media_type=JSON)
+    wanted = _wanted(body, is_localization=isinstance(prediction, Localization))
+    outputs, tensors = outputs_of(prediction, wanted)
+    answer = {"model_name": model, "model_version": prediction.model.version, "id": body.id or job.id}
+    return packed(answer | {"outputs": outputs}, tensors)
+
+
+def _wanted(body: InferRequest, *, is_localization: bool) -> dict[str, bool]:
+    """Return the outputs that are wanted, and which as bytes. Raises Problem for those that such a model has not."""
+    there = outputs_of_kind(is_localization)
+    wanted = body.wanted(there)
+    unknown = [name for name in wanted if name not in there]
+    if unknown:
+        raise Problem(422, "unknown_tensor", f"outputs: there is no {unknown[0]!r}, only {', '.join(there)}.")
+    return wanted
 
 
 async def _track(gateway: Gateway, model: str, version: str) -> ModelStatus:
@@ -198,9 +217,10 @@ def _ready(status: ModelStatus, model: str, version: str | None) -> ModelReady:
 
 async def _metadata(gateway: Gateway, model: str, status: ModelStatus) -> ModelMetadata:
     versions = sorted({process.version for process in status.processes if process.version})
-    inputs, outputs = metadata(*await gateway.shape(status.name))
+    is_localizer = await gateway.is_localizer(status.name)
+    inputs, outputs = metadata(*await gateway.shape(status.name), is_localizer)
     shown: dict[str, Any] = {"inputs": inputs, "outputs": outputs}
-    return ModelMetadata(name=model, versions=versions, platform=PLATFORM, **shown)
+    return ModelMetadata(name=model, versions=versions, platform=PLATFORMS[is_localizer], **shown)
 
 
 def _no_version(model: str, version: str) -> Problem:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -16,6 +18,8 @@ from uqueue.gateway.headers import Preference, idempotency_key
 from uqueue.gateway.problems import Problem
 from uqueue.gateway.schemas import Accepted, JobOut, JobRequest, Prediction
 from uqueue.gateway.state import Caller, Gateway, GatewayState, needs
+from uqueue.gateway.webhooks_target import Target, TargetRefused
+from uqueue.submission import keyed_job_id
 from uqueue_config.arrays import decode_array
 from uqueue_config.errors import (
     IdempotencyConflict,
@@ -26,6 +30,7 @@ from uqueue_config.errors import (
     UqueueError,
 )
 from uqueue_config.ledger import JobStatus
+from uqueue_config.localization import read_answer
 
 #: When a client may ask again.
 RETRY_SECONDS = 1
@@ -51,14 +56,9 @@ _ACCEPTED = {
 }
 _PREDICTION = {"model": Prediction, "description": "The job's intervals."}
 _ENDED = (404, 410, 502, 504)
+SUBMIT_RESPONSES = responses(404, 409, *BODY, *_ENDED, s200=_PREDICTION, s202=_ACCEPTED)
 
 
-@router.post(
-    "/v1/jobs",
-    status_code=202,
-    dependencies=[needs("submit")],
-    responses=responses(404, 409, *BODY, *_ENDED, s200=_PREDICTION, s202=_ACCEPTED),
-)
 async def submit(
     body: JobRequest,
     request: Request,
@@ -72,7 +72,12 @@ async def submit(
 ) -> Response:
     """Submit a job. Answers 202 at once, or with `Prefer: wait=n` the result where it is there in time."""
     preference = Preference.parse(prefer)
-    job = await _submitted(gateway, body, _own_key(idempotency_key, caller.id if caller else None))
+    key = _own_key(idempotency_key, caller.id if caller else None)
+    if body.webhook is not None:
+        key = await _with_webhook(gateway, body.webhook.url, key, request.scope.get("root_path", ""))
+    job = await _submitted(gateway, body, key)
+    if body.webhook is not None and gateway.webhooks is not None:
+        gateway.webhooks.watch(job.id)
     request.state.job_id = job.id
     return await answer(gateway, job, preference, encoding, request, accepted=True)
 
@@ -81,8 +86,11 @@ async def submit(
 async def status(job_id: JobId, request: Request, gateway: GatewayState) -> Response:
     """Return where a job stands."""
     found = await gateway.client.job(job_id).status()
+    message = job_message(found, request)
+    if gateway.webhooks is not None and (told := await gateway.webhooks.state(job_id)) is not None:
+        message["webhook"] = asdict(told)
     headers = {} if found.state.terminal else {"Retry-After": str(RETRY_SECONDS)}
-    return Response(to_json(job_message(found, request)), headers=headers, media_type=JSON)
+    return Response(to_json(message), headers=headers, media_type=JSON)
 
 
 @router.get(
@@ -127,7 +135,7 @@ async def answer(
     try:
         if not seconds and not (found := await job.status()).state.terminal:
             return _goes_on(job.id, found.state.value, request, applied)
-        prediction = await job.result(timeout=seconds)
+        message = await job.message(timeout=seconds)
     except JobNotFinished as error:
         return _goes_on(job.id, error.state, request, {**applied, "Preference-Applied": "respond-async"})
     except ServiceUnreachable:
@@ -136,9 +144,17 @@ async def answer(
         raise
     except UqueueError as error:
         return problems.of_error(error, request.url.path, of_job=not isinstance(error, JobNotFound))
+    gateway.handed_out.take(message)
     return Response(
-        to_json(prediction.to_message(encoding)), headers={**_location(job.id, request), **applied}, media_type=JSON
+        to_json(_written(message, encoding)), headers={**_location(job.id, request), **applied}, media_type=JSON
     )
+
+
+def _written(message: Mapping[str, Any], encoding: Literal["lists", "base64"]) -> Mapping[str, Any]:
+    """Return a result with its arrays in this encoding: as the worker wrote it, where it did so."""
+    if isinstance(message.get("failed", message.get("latitude")), list) == (encoding == "lists"):
+        return message
+    return read_answer(message).to_message(encoding)
 
 
 def job_message(status: JobStatus, request: Request) -> dict[str, Any]:
@@ -166,13 +182,29 @@ def table(value: Any) -> Any:
 
 
 async def _submitted(gateway: Gateway, body: JobRequest, key: tuple[str, str] | None) -> AsyncJob:
-    options = body.model_dump(exclude={"features", "model"})
+    options = body.model_dump(exclude={"features", "model", "webhook"})
     try:
         return await gateway.client.submit(
             table(body.features), body.model, idempotency_key=key[1] if key else None, **options
         )
     except IdempotencyConflict as error:  # named as the client named it
         raise IdempotencyConflict(key=key[0] if key else "", job_id=error.job_id) from None
+
+
+async def _with_webhook(gateway: Gateway, url: str, key: tuple[str, str] | None, prefix: str) -> tuple[str, str]:
+    """Keep where the end of a job is to be told that is about to be submitted; returns the key to submit it with."""
+    if gateway.webhooks is None:
+        detail = "webhook: this gateway has no secret to sign webhooks with (UQUEUE_WEBHOOK_SECRETS)."
+        raise Problem(422, "webhooks_not_configured", detail)
+    try:
+        Target.parse(url, gateway.webhooks.rules)
+    except TargetRefused as error:
+        raise Problem(422, "invalid_webhook", f"webhook.url: {error}.") from None
+    key = key or ("", f"webhook:{secrets.token_hex(16)}")  # so that the id is known before the job is
+    job_id = keyed_job_id(key[1])
+    if not await gateway.webhooks.accept(job_id, url, prefix):
+        raise IdempotencyConflict(key=key[0], job_id=job_id)
+    return key
 
 
 def _own_key(text: str | None, caller: str | None) -> tuple[str, str] | None:

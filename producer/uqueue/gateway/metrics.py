@@ -1,22 +1,35 @@
-"""What Prometheus reads. One registry per application, so that two of them in a process do not mix."""
+"""What Prometheus reads: what this process counts, and what all processes of the service have counted together.
+
+One registry per application, so that two of them in a process do not mix.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from uqueue.status import ModelStatus
+from uqueue.gateway.localization.recorder import Recorder
+from uqueue.gateway.localization.shared_metrics import SharedCollector, Snapshot
+from uqueue.gateway.problems import Problem
+from uqueue_config.names import Queue
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+#: The endpoints of localizations, by their paths.
+_LOCALIZES = {
+    f"{prefix}/{endpoint}": endpoint
+    for prefix in ("", "/api/v1/inference", "/v1/inference")
+    for endpoint in ("predict", "predict/batch")
+}
 
 
 class Metrics:
-    """Counters of the gateway's own, and gauges that are set when they are asked for."""
+    """Counters of the gateway's own, gauges that are set when they are asked for, and the shared figures."""
 
-    def __init__(self) -> None:
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
         self.registry = CollectorRegistry()
+        self._shared = SharedCollector()
+        self.registry.register(self._shared)
         labels = ("method", "route")
         self.requests = Counter(
             "uqueue_gateway_requests", "Requests answered.", (*labels, "status"), registry=self.registry
@@ -28,6 +41,7 @@ class Metrics:
         self.refused = Counter(
             "uqueue_gateway_refused", "Requests that the gateway itself refused.", ("code",), registry=self.registry
         )
+        self.webhooks = Counter("uqueue_webhooks", "Tries to deliver a webhook.", ("outcome",), registry=self.registry)
         self.store_up = Gauge("uqueue_store_up", "1 where Redis answers, else 0.", registry=self.registry)
         self.waiting = Gauge("uqueue_jobs_waiting", "Jobs in the queue predictions.", registry=self.registry)
         self.processes = Gauge(
@@ -43,14 +57,32 @@ class Metrics:
             registry=self.registry,
         )
 
+    def began(self, path: str) -> None:
+        """A request has come in."""
+        self.active.inc()
+        self._recorder.active += path in _LOCALIZES
+
+    def ended(self, path: str) -> None:
+        """It is over, answered or not."""
+        self.active.dec()
+        self._recorder.active -= path in _LOCALIZES
+
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         self.requests.labels(method, route, str(status)).inc()
         self.seconds.labels(method, route).observe(seconds)
+        self._recorder.route(route, status, seconds)
 
-    def show(self, waiting: int, models: Iterable[ModelStatus]) -> None:
+    def refused_request(self, path: str, problem: Problem, seconds: float) -> None:
+        """The gateway refused a request before a route saw it."""
+        self.refused.labels(problem.code).inc()
+        if path in _LOCALIZES:
+            self._recorder.request(_LOCALIZES[path], problem.status, seconds, problem.error)
+
+    def show(self, snapshot: Snapshot) -> None:
         """Set what was just read from Redis."""
+        self._shared.snapshot, models = snapshot, snapshot.models
         self.store_up.set(1)
-        self.waiting.set(waiting)
+        self.waiting.set(snapshot.depths[Queue.PREDICTIONS])
         self.processes.clear()
         self.converged.clear()
         for model in models:
@@ -60,6 +92,7 @@ class Metrics:
 
     def show_nothing(self) -> None:
         """Redis is away: what it said last is not shown as if it were true."""
+        self._shared.snapshot = None
         self.store_up.set(0)
         self.waiting.set(float("nan"))
         self.processes.clear()

@@ -41,7 +41,7 @@ async def reload(
 ) -> Response:
     """Look for new artifacts now, and wait until every process serves them. A refused version keeps the old one."""
     try:
-        report = await gateway.client.reload(model, timeout=gateway.wait_seconds(timeout))
+        report = await gateway.reload(model, gateway.wait_seconds(timeout))
     except ServiceUnreachable as error:
         if isinstance(error.__cause__, NoPermissionError):
             raise Problem(403, "not_permitted", "The gateway's Redis user may not reload models.") from error

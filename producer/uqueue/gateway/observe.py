@@ -7,12 +7,13 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uqueue.gateway import headers, logs, problems
 from uqueue.gateway.headers import Trace
 from uqueue.gateway.state import Gateway
+from uqueue_config.trace import TraceContext, current_trace
 
 #: For answers that say nothing else themselves.
 SECURITY_HEADERS = {
@@ -22,6 +23,7 @@ SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+_SECURITY_HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 #: What is logged for a client that went away before its answer began.
 GONE = 499
 
@@ -51,14 +53,16 @@ class Observe:
             headers.request_id(given.get("x-request-id")), headers.Trace.parse(given.get("traceparent"))
         )
         scope.setdefault("state", {})["request_id"] = exchange.request_id
+        current_trace.set(TraceContext(exchange.trace.traceparent, exchange.request_id))
+        problems.REQUEST_ID.set(exchange.request_id)
         start = time.perf_counter()
-        self._gateway.metrics.active.inc()
+        self._gateway.metrics.began(scope["path"])
         try:
             await self._app(scope, receive, _decorated(send, exchange))
         except Exception:
             await self._unforeseen(scope, receive, send, exchange)
         finally:
-            self._gateway.metrics.active.dec()
+            self._gateway.metrics.ended(scope["path"])
             self._note(scope, exchange, time.perf_counter() - start)
 
     async def _unforeseen(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange) -> None:
@@ -101,11 +105,11 @@ def _decorated(send: Send, exchange: Exchange) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             exchange.status, exchange.begun = message["status"], True
-            out = MutableHeaders(scope=message)
-            for name, value in SECURITY_HEADERS.items():
-                out.setdefault(name, value)
-            out["X-Request-Id"] = exchange.request_id
-            out["traceparent"] = exchange.trace.traceparent
+            out: list[tuple[bytes, bytes]] = message["headers"]
+            said = {name for name, _ in out}
+            out += [header for header in _SECURITY_HEADERS if header[0] not in said]
+            out.append((b"x-request-id", exchange.request_id.encode()))
+            out.append((b"traceparent", exchange.trace.traceparent.encode()))
         await send(message)
 
     return sending

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -14,7 +16,9 @@ from starlette.exceptions import HTTPException
 
 from uqueue_config.errors import (
     IdempotencyConflict,
+    InferenceFailed,
     InputError,
+    InvalidSamples,
     JobCancelled,
     JobExpired,
     JobFailed,
@@ -22,7 +26,9 @@ from uqueue_config.errors import (
     JobNotFound,
     JobTimeLimit,
     LetterError,
+    MalformedSamples,
     ModelError,
+    ModelOutputInvalid,
     PayloadTooLarge,
     QueueFull,
     ResultExpired,
@@ -46,27 +52,52 @@ STATUS: tuple[tuple[type[UqueueError], int], ...] = (
     (JobCancelled, 410),
     (PayloadTooLarge, 413),
     (QueueFull, 503),
+    (MalformedSamples, 422),
+    (InvalidSamples, 400),
     (InputError, 422),
     (VersionNotServed, 422),
     (ServiceUnreachable, 503),
     (StoreFull, 503),
     (JobNotFinished, 504),
     (JobTimeLimit, 504),
+    (InferenceFailed, 503),
+    (ModelOutputInvalid, 500),
     (JobFailed, 502),
     (ModelError, 503),
     (UqueueError, 500),
 )
 #: Facts that say where a server is, or what a file is called, are for operators.
 SHOWN_FACTS = frozenset({"job_id", "state", "limit", "retry_after_seconds", "reference", "attempts", "limit_seconds"})
+#: The id of the request in work, for its problem.
+REQUEST_ID: ContextVar[str | None] = ContextVar("uqueue_request_id", default=None)
 
 
 class Problem(Exception):
-    """A refusal by the gateway itself. `detail` is a sentence for people, `code` a word for programs."""
+    """A refusal by the gateway itself. `detail` is a sentence for people, `code` a word for programs.
 
-    def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    `members` are shown beside those that every problem has.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status, self.code, self.detail = status, code, detail
-        self.headers = dict(headers or {})
+        self.headers, self.members = dict(headers or {}), dict(members or {})
+
+    @property
+    def error(self) -> str:
+        return error_name(self.code)
+
+
+def error_name(code: str) -> str:
+    """Return the member `error` for a code: the same in CamelCase."""
+    return "InternalError" if code == "internal" else code.title().replace("_", "")
 
 
 def response(
@@ -78,29 +109,40 @@ def response(
     headers: Mapping[str, str] | None = None,
     **members: Any,
 ) -> Response:
-    """Return a problem+json response. Below /v2 it has the member `error` too, which that protocol's clients read."""
+    """Return a problem+json response. `error` is the code in CamelCase, or below /v2 the detail, as that protocol's
+    clients read it."""
     body = {"type": f"urn:uqueue:problem:{code}", "title": _title(status), "status": status, "detail": detail}
-    body |= {"code": code, **members}
+    body |= {"instance": path} if path else {}
+    body |= {"code": code, "error": error_name(code), "message": detail}
+    body |= {"timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")}
+    body |= {"request_id": REQUEST_ID.get() or "", **members}
     if path.startswith("/v2"):
         body["error"] = detail
     return Response(to_json(body, inf_nan_mode="null"), status, dict(headers or {}), MEDIA_TYPE)
 
 
 def of_problem(problem: Problem, path: str) -> Response:
-    return response(problem.status, problem.code, problem.detail, path=path, headers=problem.headers)
+    return response(problem.status, problem.code, problem.detail, path=path, headers=problem.headers, **problem.members)
 
 
 def of_error(error: UqueueError, path: str, *, of_job: bool = False) -> Response:
     """Return what an error of uqueue's tree is over HTTP; `of_job` where it is how a job ended."""
     status = status_of(error, of_job=of_job)
-    headers = {}
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = str(error.facts.get("retry_after_seconds") or RETRY_SECONDS)
     members = {name: value for name, value in error.facts.items() if name in SHOWN_FACTS and value is not None}
-    detail = error.message
+    headers = retry_of(error) if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    return response(status, error.code, sentence_of(error), path=path, headers=headers, **members)
+
+
+def retry_of(error: UqueueError) -> dict[str, str]:
+    """Return the header that says when to try again."""
+    return {"Retry-After": str(error.facts.get("retry_after_seconds") or RETRY_SECONDS)}
+
+
+def sentence_of(error: UqueueError) -> str:
+    """Return what strangers are told: not where the store is."""
     if isinstance(error, ServiceUnreachable | StoreFull):
-        detail = "The service's store does not take requests at the moment. Try again later."
-    return response(status, error.code, detail, path=path, headers=headers, **members)
+        return "The service's store does not take requests at the moment. Try again later."
+    return error.message
 
 
 def status_of(error: UqueueError, *, of_job: bool = False) -> int:

@@ -8,6 +8,8 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 64 * 1024
+#: A server that ends still answers requests that arrive within this time over connections that are there.
+LINGER_SECONDS = 1.0
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -20,15 +22,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self._heads = 0
         self._in_body = False
         self._head_timer: asyncio.TimerHandle | None = None
+        self._is_ending = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:
-        heads = self._heads
+        heads, was_in_body = self._heads, self._in_body
         super().data_received(data)
-        if self._in_body or self._heads != heads:
+        if was_in_body or self._in_body or self._heads != heads:  # the end of a body is no part of the next head
             return
         self._head_bytes += len(data)
         if self._head_bytes > MAX_HEAD_BYTES:
@@ -41,6 +44,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes, self._in_body = 0, True
         self._expect_nothing()
         super().on_headers_complete()
+        if self._is_ending:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         self._in_body = False
@@ -49,6 +54,18 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_nothing()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close the connection after the request in work, or the one that may be on its way: it would be lost."""
+        self._is_ending = True
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(LINGER_SECONDS, self._end_if_idle)
+        else:
+            self.cycle.keep_alive = False
+
+    def _end_if_idle(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
 
     def _expect_head(self) -> None:
         self._head_timer = self.loop.call_later(self._head_seconds, self.transport.close)

@@ -37,6 +37,20 @@ Version = Annotated[
 ]
 
 
+class Webhook(BaseModel):
+    """Where the end of a job is told."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = Field(
+        min_length=1,
+        max_length=2000,
+        description="Gets a POST as Standard Webhooks describes it when the job has ended: https, and an address of "
+        "the internet, unless the gateway's settings allow others.",
+        examples=["https://example.org/hooks/jobs"],
+    )
+
+
 class JobRequest(BaseModel):
     """One prediction to be made."""
 
@@ -56,6 +70,7 @@ class JobRequest(BaseModel):
     sticky_key: str | None = Field(
         None, min_length=1, max_length=200, description="Jobs with one key go all to stable or all to canary."
     )
+    webhook: Webhook | None = None
 
 
 class JobError(BaseModel):
@@ -71,6 +86,19 @@ class Links(BaseModel):
     self: str
     result: str
     events: str
+
+
+class WebhookOut(BaseModel):
+    """How telling the end of a job goes: `waiting` for the end, `sending`, `delivered`, or `failed` for good.
+
+    `status` is what the receiver answered last, 0 where it did not.
+    """
+
+    state: Literal["waiting", "sending", "delivered", "failed"]
+    tries: int
+    status: int | None
+    reason: str | None
+    next_at: datetime | None
 
 
 class JobOut(BaseModel):
@@ -114,6 +142,7 @@ class JobOut(BaseModel):
     rows_total: int | None
     cancel_requested: bool
     error: JobError | None
+    webhook: WebhookOut | None = Field(None, description="In the answer to GET, where the job has one.")
     links: Links
 
 
@@ -207,7 +236,13 @@ class ProblemOut(BaseModel):
                     "status": 404,
                     "detail": f"No job {_JOB_ID} is known here: it was never accepted, or its record is past its "
                     "retention.",
+                    "instance": f"/v1/jobs/{_JOB_ID}",
                     "code": "job_not_found",
+                    "error": "JobNotFound",
+                    "message": f"No job {_JOB_ID} is known here: it was never accepted, or its record is past its "
+                    "retention.",
+                    "timestamp": "2026-11-21T10:00:00.120Z",
+                    "request_id": "9f0c1d2e3a4b5c6d7e8f90a1b2c3d4e5",
                     "job_id": _JOB_ID,
                 }
             ]
@@ -219,3 +254,7 @@ class ProblemOut(BaseModel):
     status: int
     detail: str
     code: str
+    error: str = Field(description="The code in CamelCase; below /v2 the detail.")
+    message: str = Field(description="The detail.")
+    timestamp: str
+    request_id: str

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
+import gc
 import logging
 import math
+import os
+import socket
 from types import FrameType
 from typing import Any
 
@@ -18,6 +22,10 @@ from uqueue.gateway.state import Gateway
 from uqueue_config.settings import Settings
 
 KEEP_ALIVE_SECONDS = 30
+#: How long a socket that no longer listens takes to be closed.
+CLOSING_SECONDS = 0.05
+#: How many objects are made, and not freed, between two looks for garbage; Python's own number is 700.
+GARBAGE_LOOKS = 20_000
 
 
 class Server(uvicorn.Server):
@@ -29,11 +37,40 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
         await super().startup(sockets)
+        # Requests leave hardly any cycles: to look for some 30 times less often saves a third of the time.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GARBAGE_LOOKS)
         for server in self.servers:
-            for socket in server.sockets:
-                address, port = socket.getsockname()[:2]
+            for listening in server.sockets:
+                address, port = listening.getsockname()[:2]
                 keys = "wanted" if self._gateway.keys else "not wanted"
                 logs.write(logging.INFO, "listening", address=address, port=port, keys=keys)
+
+    async def shutdown(self, sockets: list[Any] | None = None) -> None:
+        await self._take_waiting()
+        await super().shutdown(sockets)
+
+    async def _take_waiting(self) -> None:
+        """Stop listening, and take the connections that the kernel has accepted already: it would reset them."""
+        listening = [socket.socket(fileno=os.dup(one.fileno())) for server in self.servers for one in server.sockets]
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(CLOSING_SECONDS)
+        waiting: list[socket.socket] = []
+        for one in listening:
+            with one, contextlib.suppress(OSError):  # there is none left
+                one.setblocking(False)
+                while True:
+                    waiting.append(one.accept()[0])
+        for connection in waiting:
+            connection.setblocking(False)
+            with contextlib.suppress(OSError):  # its client has gone
+                await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> Any:
+        make: Any = self.config.http_protocol_class
+        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._gateway.stopping = True

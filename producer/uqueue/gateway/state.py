@@ -5,18 +5,27 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
 
 from uqueue.aio import AsyncClient
+from uqueue.gateway import reloads
 from uqueue.gateway.keys import KeyEntry, KeyRing, Scope
 from uqueue.gateway.limits import RateLimiter
+from uqueue.gateway.localization.health import Examiner
+from uqueue.gateway.localization.recorder import Recorder
 from uqueue.gateway.metrics import Metrics
+from uqueue.gateway.page.samples import Samples
 from uqueue.gateway.problems import Problem
+from uqueue.gateway.webhooks import Webhooks
+from uqueue.gateway.webhooks_signing import Secrets
+from uqueue.status import ReloadReport
 from uqueue_config.connections import connect_async, translated
 from uqueue_config.errors import SettingsError
-from uqueue_config.names import Queue, wanted_key
+from uqueue_config.localization import cards_key
+from uqueue_config.names import DEAD_KEY, Queue, wanted_key
 from uqueue_config.settings import Settings
 
 
@@ -28,14 +37,25 @@ class Gateway:
         self.keys = _key_ring(settings)
         self.client = AsyncClient(settings)
         self.limiter = RateLimiter(settings.gateway_rate, settings.gateway_burst, time.monotonic)
-        self.metrics = Metrics()
         self.active = 0
         #: Set when the process was asked to end: streams then end too, and /ready says no.
         self.stopping = False
         self._records = connect_async(settings.result_store)
         self._queues = connect_async(settings.broker)
+        self.recorder = Recorder(self._records, settings)
+        self.examiner = Examiner(settings, self.client, self.recorder)
+        self.metrics = Metrics(self.recorder)
+        #: Some of the intervals that were handed out, for the page.
+        self.handed_out = Samples()
+        secrets = Secrets(settings)
+        #: None where nothing could be signed.
+        self.webhooks = Webhooks(settings, secrets, self.metrics) if secrets else None
 
     async def close(self) -> None:
+        if self.webhooks is not None:
+            await self.webhooks.close()
+        await self.recorder.close()
+        await self.examiner.close()
         await self.client.close()
         await self._records.aclose()
         await self._queues.aclose()
@@ -49,10 +69,31 @@ class Gateway:
         with translated(self.settings.result_store):
             await cast(Any, self._records.ping())
 
-    async def jobs_waiting(self) -> int:
-        """Raises ServiceUnreachable."""
+    async def reload(self, model: str, timeout_seconds: float) -> ReloadReport:
+        """Have the artifacts of a model looked at now; see `reloads.reload` for what it raises."""
+        return await reloads.reload(self.client, self._records, model, timeout_seconds)
+
+    async def depths(self) -> dict[str, int]:
+        """Return how many messages wait in each queue, dead letters included. Raises ServiceUnreachable."""
+        names = [queue.value for queue in Queue]
         with translated(self.settings.broker):
-            return int(await cast(Any, self._queues.llen(Queue.PREDICTIONS.value)))
+            pipeline = self._queues.pipeline(transaction=False)
+            for name in names:
+                pipeline.llen(name)
+            found = await pipeline.execute()
+        with translated(self.settings.result_store):
+            dead = await cast(Any, self._records.llen(DEAD_KEY))
+        return {**dict(zip(names, map(int, found), strict=True)), DEAD_KEY: int(dead)}
+
+    async def memory_bytes(self) -> int:
+        """Return how much memory the Redis with the records uses. Raises ServiceUnreachable."""
+        with translated(self.settings.result_store):
+            return int((await self._records.info("memory"))["used_memory"])
+
+    async def is_localizer(self, model: str) -> bool:
+        """Return whether a model answers positions and not intervals. Raises ServiceUnreachable."""
+        with translated(self.settings.result_store):
+            return bool(await cast(Any, self._records.hgetall(cards_key(model))))
 
     async def shape(self, model: str) -> tuple[int | None, int | None]:
         """Return how many features and targets the wanted version has, as far as known. Raises ServiceUnreachable."""
@@ -84,6 +125,7 @@ def wants_keys(settings: Settings) -> bool:
     return settings.api_keys_file is not None or not is_loopback(settings.gateway_address)
 
 
+@lru_cache(maxsize=1024)
 def is_loopback(address: str) -> bool:
     """Return whether only this computer can reach what listens at an address or name."""
     try:
@@ -104,10 +146,15 @@ def needs(scope: Scope) -> Any:
     """Return the dependency that refuses a key without this scope."""
 
     async def check(caller: Caller) -> None:
-        if caller is not None and not caller.allows(scope):
-            raise Problem(403, "forbidden", f"This needs a key with the scope {scope}.")
+        require(scope, caller)
 
     return Depends(check)
+
+
+def require(scope: Scope, caller: KeyEntry | None) -> None:
+    """Refuse a key without this scope."""
+    if caller is not None and not caller.allows(scope):
+        raise Problem(403, "forbidden", f"This needs a key with the scope {scope}.")
 
 
 GatewayState = Annotated[Gateway, Depends(_gateway)]

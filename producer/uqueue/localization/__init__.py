@@ -6,6 +6,7 @@ A one-sigma ellipse holds 39.35 % of the probability, not 68 %; `scale_factor` h
 
 from __future__ import annotations
 
+from uqueue.localization.annotation import annotated, annotation
 from uqueue.localization.ellipse import (
     Convention,
     UncertaintyEllipse,
@@ -23,6 +24,8 @@ __all__ = [
     "Estimate",
     "Recording",
     "UncertaintyEllipse",
+    "annotated",
+    "annotation",
     "circle_feature",
     "compute_uncertainty_ellipse",
     "confidence_within",

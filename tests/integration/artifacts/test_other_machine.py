@@ -11,6 +11,7 @@ from builders.artifacts import mqnn_h5_bytes, write_state_pickle
 from builders.fault_proxy import Fault, FaultProxy
 from builders.s3_server import S3Server
 from builders.waiting import eventually
+from uqueue_config.ledger import Wish
 from uqueue_worker.artifacts import ArtifactCache, ArtifactPair, S3Provider, patience
 from uqueue_worker.artifacts.pair import fingerprint
 from uqueue_worker.models.store import LoadOptions, ModelStore
@@ -38,7 +39,7 @@ def test_a_late_start_while_the_latest_version_is_broken(
     manifest = json.loads(server.client().get_object(**latest)["Body"].read())
     manifest["files"]["model.h5"]["sha256"] = "0" * 64
     server.client().put_object(**latest, Body=json.dumps(manifest).encode())
-    store.start(wanted)
+    store.start(Wish(wanted))
     assert store.version == wanted
     assert store.reason is None
 
@@ -48,12 +49,12 @@ def test_an_outage_at_the_moment_of_a_move_delays_it(
 ) -> None:
     monkeypatch.setattr(patience, "FIRST_PAUSE_SECONDS", 0.01)
     old = publish(pair(1))
-    store.start(old)
+    store.start(Wish(old))
     new = publish(pair(2))
     proxy.break_all(Fault(status=503, body=b"<Error><Code>SlowDown</Code><Message>busy</Message></Error>"))
-    assert not store.move_to(new)
-    assert store.serve(new).identity.version == old
+    assert not store.follow(Wish(new))
+    assert store.serve(Wish(new)).identity.version == old
     assert "SlowDown" in (store.reason or "")
     proxy.mend()
-    eventually(lambda: store.move_to(new), "it is tried again")
+    eventually(lambda: store.follow(Wish(new)), "it is tried again")
     assert (store.version, store.reason) == (new, None)

@@ -29,6 +29,7 @@ from uqueue_config.ledger import (
     ReplayVerdict,
     Swept,
     Verdict,
+    Wish,
 )
 from uqueue_config.names import JobState, job_key, result_key, serving_key, wanted_key
 
@@ -121,6 +122,11 @@ def test_a_full_queue_takes_no_more_and_says_when_to_come_back(ledger: Ledger, p
     assert all(answer.detail and 1 <= answer.detail <= 60 for answer in answers)
     assert [answer.verdict for answer in open_all(ledger, *waiting, **limits)] == [Verdict.SAME] * 3
     assert [one.verdict for one in open_all(ledger, application(), application(), **limits)] == [Verdict.OPENED] * 2
+
+
+def test_jobs_that_only_travel_together_fill_a_queue_to_its_limit(ledger: Ledger) -> None:
+    answers = open_all(ledger, *(application() for _ in range(8)), queue_limit=5, batch=False)
+    assert [answer.verdict for answer in answers] == [Verdict.OPENED] * 5 + [Verdict.FULL] * 3
 
 
 def test_only_the_first_outcome_stays(ledger: Ledger) -> None:
@@ -241,11 +247,13 @@ def test_a_job_of_a_foreign_program_gets_its_record_when_it_begins(ledger: Ledge
 def test_begin_and_claim_answer_the_wanted_versions(swept_ledger: Ledger) -> None:
     model = f"m-{uuid.uuid4()}"
     tracks = (model, f"{model}@canary", f"{model}@shadow")
-    swept_ledger.connection.hset(wanted_key(model), "version", "v2")
+    number = 1_795_000_000_123
+    swept_ledger.connection.hset(wanted_key(model), mapping={"version": "v2", "fence": number})
     swept_ledger.connection.hset(wanted_key(tracks[2]), "version", "v3")
+    wishes = (Wish("v2", number), None, Wish("v3"))
     begin = COMMANDS.begin(submit(swept_ledger), model=model, worker="w", max_attempts=3, tracks=tracks)
-    assert swept_ledger.run(begin).wanted_versions == ("v2", None, "v3")
-    assert claim(swept_ledger, tracks=tracks).wanted_versions == ("v2", None, "v3")
+    assert swept_ledger.run(begin).wanted_versions == wishes
+    assert claim(swept_ledger, tracks=tracks).wanted_versions == wishes
     assert claim(swept_ledger).wanted_versions == ()
 
 

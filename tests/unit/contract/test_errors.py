@@ -10,13 +10,14 @@ import pytest
 
 from uqueue_config import errors
 from uqueue_config.errors import JobFailed, JobNotFinished, UqueueError, all_errors, by_code, from_wire
+from uqueue_config.learning import errors as learning_errors
 
 
 def test_codes_are_unique_and_every_error_is_in_the_tree() -> None:
     codes = [cls.code for cls in all_errors()]
     assert len(codes) == len(set(codes)) == len(by_code())
     for cls in all_errors():
-        assert cls.__name__ in (errors.__doc__ or "")
+        assert cls.__name__ in f"{errors.__doc__}{learning_errors.__doc__}"
 
 
 @pytest.mark.parametrize("cls", list(all_errors()), ids=lambda cls: cls.__name__)

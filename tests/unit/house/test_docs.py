@@ -48,9 +48,11 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def test_documents_name_only_settings_that_exist() -> None:
+    from uqueue_config.learning.settings import LearningSettings
     from uqueue_config.settings import Settings
 
-    known = {f"UQUEUE_{name.upper()}" for name in Settings.model_fields}
+    known = {f"UQUEUE_{name.upper()}" for name in Settings.model_fields} | {"UQUEUE_LEARNING"}
+    known |= {f"UQUEUE_LEARNING_{name.upper()}" for name in LearningSettings.model_fields}
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
         named = set(re.findall(r"UQUEUE_[A-Z_]+[A-Z]", page.read_text()))
         assert named <= known | {"UQUEUE_EXTRAS"}, page

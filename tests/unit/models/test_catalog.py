@@ -94,6 +94,10 @@ def test_a_version_by_its_content_is_loaded_beside_the_one_that_serves(folder: P
     assert catalog.serve(request(version="stable"), "job", {}).model.identity.version != old
     pinned = catalog.serve(request(version=old), "job", {}).model
     assert catalog.serve(request(version=old), "another", {}).model is pinned, "loaded once"
+    for number in range(20):
+        with pytest.raises(VersionNotServed):
+            catalog.serve(request(version=f"{number:016x}"), "job", {})
+    assert catalog.serve(request(version=old), "another", {}).model is pinned, "names that are none push nothing out"
 
 
 @pytest.mark.parametrize("version", ["0" * 16, "@production", "2026-11-21"])

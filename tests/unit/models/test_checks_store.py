@@ -10,6 +10,7 @@ import pytest
 
 from builders.artifacts import mqnn_h5_bytes, write_state_pickle
 from builders.calibrated import N_CALIBRATION, RULE, calibrated_workspace, draw_rows, right_q_hat
+from uqueue_config.ledger import Wish
 from uqueue_worker.artifacts import ArtifactCache, LocalFilesystemProvider
 from uqueue_worker.models import load_interval_model
 from uqueue_worker.models.checks import record_checks
@@ -131,12 +132,12 @@ def test_who_joins_late_checks_what_the_cache_holds(
     for file in (provider.get_model_path(), provider.get_state_path(), provider.get_checks_path()):
         file.unlink()
     late = ModelStore("mccp-uq", provider, ArtifactCache(tmp_path / "cache"), LoadOptions())
-    late.start(wanted)
+    late.start(Wish(wanted))
     assert late.version == wanted
     other = ModelStore(
         "mccp-uq", provider, ArtifactCache(tmp_path / "cache"), LoadOptions(forward_mode="deterministic")
     )
-    assert other.move_to(wanted) is False
+    assert other.follow(Wish(wanted)) is False
     assert "was made for forward mode dropout" in (other.reason or "")
 
 

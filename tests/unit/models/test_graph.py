@@ -217,7 +217,9 @@ def test_one_decision_per_row_is_a_noise_shape_too() -> None:
 def test_an_engine_of_another_name_is_refused() -> None:
     data = mqnn_h5_bytes()
     with pytest.raises(ValueError, match="engine must be one of"):
-        choose_engine(data, read_model_file(data), "onnx")  # type: ignore[arg-type]
+        choose_engine(data, read_model_file(data), "openvino")  # type: ignore[arg-type]
+    with pytest.raises(ModelInvalid, match="evaluates localization models only"):
+        choose_engine(data, read_model_file(data), "onnx")
 
 
 def test_without_tensorflow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from builders.artifacts import mqnn_h5_bytes, write_state_pickle, write_workspace
 from uqueue_config.errors import ModelNotAvailable, ModelNotConfigured
+from uqueue_config.ledger import Wish
 from uqueue_worker.artifacts import ArtifactCache, LocalFilesystemProvider
 from uqueue_worker.models.store import LoadOptions, ModelState, ModelStore
 
@@ -108,17 +109,31 @@ def test_another_process_gets_the_wanted_version_from_the_cache(root: Path, cach
     wanted = store.version
     replace(root, model=b"half a mo")
     late = make_store(root, cache)
-    late.start(wanted)
+    late.start(Wish(wanted or ""))
     assert late.version == wanted
+
+
+def test_an_old_wish_moves_nothing_back_and_a_new_one_does(root: Path, cache: ArtifactCache) -> None:
+    write_workspace(root)
+    store = make_store(root, cache)
+    store.start(None)
+    first = store.version or ""
+    assert store.follow(Wish(first, 10))
+    replace(root, state=write_state_pickle(q_hat=3.0))
+    assert store.examine(20).outcome == "moved"
+    second = store.version
+    assert store.serve(Wish(first, 10)).identity.version == second, "a job that was claimed before the move"
+    assert store.serve(Wish(first, 30)).identity.version == first, "it is rolled back"
+    assert store.serve(Wish(second or "", 20)).identity.version == first
 
 
 def test_a_version_that_cannot_be_had_changes_nothing(root: Path, cache: ArtifactCache) -> None:
     write_workspace(root)
     store = make_store(root, cache)
-    store.start("0" * 16)
+    store.start(Wish("0" * 16))
     served = store.version
     assert served is not None
-    assert store.move_to("f" * 16) is False
+    assert store.follow(Wish("f" * 16)) is False
     assert store.version == served
     assert "neither at the source nor in the cache" in (store.reason or "")
 

@@ -1,6 +1,8 @@
 """The last good artifacts of each model on this machine's disk, for when their source does not answer.
 
     <folder>/<name>/<version>/model.h5 (or model.pt), mccp_state.pkl, checks-<hash>.json where there are any, pair.json
+    <folder>/<name>/<version>/model.onnx, localization.json, pair.json
+    <folder>/<name>/named-<key>          the content of something that its source does not say the content of
     <folder>/<name>/served-<source>      the version of this source that was last taken over here
 
 A version's folder is written beside its place and renamed into it, so other processes see all of it or nothing. What is
@@ -25,13 +27,22 @@ from typing import Any, Final
 
 from uqueue_config.errors import ModelInvalid
 from uqueue_worker.artifacts.leases import Lease, remove_unless_leased, taking_turns
-from uqueue_worker.artifacts.pair import MODEL_FILES, ArtifactPair, fingerprint, pair_version
+from uqueue_worker.artifacts.pair import (
+    DECLARATION_FILE,
+    MODEL_FILES,
+    ONNX_FILE,
+    STATE_FILE,
+    ArtifactPair,
+    fingerprint,
+    pair_version,
+)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _VERSION: Final = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _UNFINISHED: Final = ".writing-"
 _UNFINISHED_SECONDS: Final = 3600
 _TRIES: Final = 3
+_KNOWN: Final = (*MODEL_FILES, ONNX_FILE)
 
 
 class ArtifactCache:
@@ -92,13 +103,19 @@ class ArtifactCache:
         except FileNotFoundError:
             return False
         self._leases[pair.name] = lease
-        written = _unfinished(models)
-        try:
-            (written / "pointer").write_text(pair.version)
-            (written / "pointer").replace(models / self._pointer)
-        finally:
-            shutil.rmtree(written, ignore_errors=True)
+        _point(models / self._pointer, pair.version)
         return lease.holds
+
+    def remember(self, name: str, key: str, version: str) -> None:
+        """Note that what a source calls `key` has this version. Raises ModelInvalid and OSError as `put` does."""
+        _point(self._prepare(name) / _named(key), version)
+
+    def remembered(self, name: str, key: str) -> str:
+        """Return the version that was noted for this key, "" where none was."""
+        try:
+            return _content(self._folder / name / _named(key)).decode("ascii") if _NAME.fullmatch(name) else ""
+        except (OSError, ValueError):
+            return ""
 
     def last_served(self, name: str) -> ArtifactPair | None:
         """Return the pair of this cache's source that a process here last took over; None where there is none."""
@@ -170,6 +187,20 @@ class ArtifactCache:
                 total -= sizes[folder]
 
 
+def _named(key: str) -> str:
+    return f"named-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def _point(pointer: Path, version: str) -> None:
+    """Let this file hold this version, from one moment to the next."""
+    written = _unfinished(pointer.parent)
+    try:
+        (written / "pointer").write_text(version)
+        (written / "pointer").replace(pointer)
+    finally:
+        shutil.rmtree(written, ignore_errors=True)
+
+
 def _replace(damaged: Path, finished: Path) -> None:
     """Put `finished` where something damaged is; another process may be doing the same, or removing it."""
     aside = _unfinished(damaged.parent)
@@ -199,7 +230,7 @@ def _rewrite_checks(models: Path, pair: ArtifactPair) -> None:
 
 def _write_files(folder: Path, pair: ArtifactPair) -> None:
     (folder / pair.model_filename).write_bytes(pair.model)
-    (folder / "mccp_state.pkl").write_bytes(pair.state)
+    (folder / pair.state_filename).write_bytes(pair.state)
     _write_checks(folder, pair)
 
 
@@ -220,8 +251,9 @@ def _checks_name(sha256: str) -> str:
 
 def _read(folder: Path, name: str, version: str) -> ArtifactPair | None:
     about: dict[str, Any] = json.loads(_content(folder / "pair.json"))
-    model_filename = MODEL_FILES[MODEL_FILES.index(dict(about).get("model_filename", MODEL_FILES[0]))]
-    model, state = _content(folder / model_filename), _content(folder / "mccp_state.pkl")
+    model_filename = _KNOWN[_KNOWN.index(dict(about).get("model_filename", MODEL_FILES[0]))]
+    state_filename = DECLARATION_FILE if model_filename == ONNX_FILE else STATE_FILE
+    model, state = _content(folder / model_filename), _content(folder / state_filename)
     model_file = fingerprint(model, int(about["model_file"]["mtime_ns"]))
     state_file = fingerprint(state, int(about["state_file"]["mtime_ns"]))
     recorded = {"name": name, "version": version, "model_file": vars(model_file), "state_file": vars(state_file)}

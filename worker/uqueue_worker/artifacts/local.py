@@ -32,7 +32,7 @@ class FileStat(NamedTuple):
     ctime_ns: int
 
 
-class _File(NamedTuple):
+class WatchedFile(NamedTuple):
     """A file of the workspace, and how it was when it was looked at."""
 
     path: Path
@@ -51,7 +51,7 @@ class LocalFilesystemProvider(ModelProvider):
     def __init__(self, workspace_root: str | os.PathLike[str], name: str = "mccp-uq") -> None:
         self.name = name
         self._root = Path(workspace_root)
-        self._known: tuple[list[_File], str] | None = None
+        self._known: tuple[list[WatchedFile], str] | None = None
 
     def get_model_path(self) -> Path:
         paths = self._model_paths()
@@ -96,7 +96,7 @@ class LocalFilesystemProvider(ModelProvider):
         self._remember(before, pair.version)
         return pair
 
-    def _pair(self, files: list[_File], contents: list[bytes]) -> ArtifactPair:
+    def _pair(self, files: list[WatchedFile], contents: list[bytes]) -> ArtifactPair:
         (model, model_file), (state, state_file), *more = [
             (data, fingerprint(data, file.status.mtime_ns)) for file, data in zip(files, contents, strict=True)
         ]
@@ -106,27 +106,28 @@ class LocalFilesystemProvider(ModelProvider):
             self.name, model, state, model_file, state_file, model_filename, checks=checks, checks_file=checks_file
         )
 
-    def _remember(self, files: list[_File], version: str) -> None:
+    def _remember(self, files: list[WatchedFile], version: str) -> None:
         """Trust the file times from now on, unless the next write could still get the same ones from a coarse clock."""
         settled = max(file.status.ctime_ns for file in files) + SETTLING_NS < time.time_ns()
         self._known = (files, version) if settled else None
 
-    def _look(self) -> list[_File]:
+    def _look(self) -> list[WatchedFile]:
         """Return model, state and, where they are there, checks. Raises ModelNotAvailable and ModelInvalid."""
         paths = self._model_paths()
-        models = [_File(path, found, MAX_MODEL_BYTES) for path in paths if (found := _stat(path)) is not None]
+        models = [WatchedFile(path, found, MAX_MODEL_BYTES) for path in paths if (found := _stat(path)) is not None]
         if len(models) > 1:
             names = " and ".join(MODEL_FILES)
             raise ModelInvalid(file=str(paths[0].parent), reason=f"it holds {names}; keep the one that is to be served")
-        state, checks = _stat(self.get_state_path()), _stat(self.get_checks_path())
+        state = _stat(self.get_state_path())
         if not models or state is None:
             missing = [] if models else [str(paths[0])]
             missing += [] if state else [str(self.get_state_path())]
             raise ModelNotAvailable(model=self.name, missing=" and ".join(missing))
-        files = [models[0], _File(self.get_state_path(), state, MAX_STATE_BYTES)]
-        if checks is not None:
-            files.append(_File(self.get_checks_path(), checks, MAX_CHECKS_BYTES))
-        return files
+        return [models[0], WatchedFile(self.get_state_path(), state, MAX_STATE_BYTES), *self._look_at_checks()]
+
+    def _look_at_checks(self) -> list[WatchedFile]:
+        checks = _stat(self.get_checks_path())
+        return [] if checks is None else [WatchedFile(self.get_checks_path(), checks, MAX_CHECKS_BYTES)]
 
 
 def _stat(path: Path) -> FileStat | None:

@@ -12,10 +12,16 @@ from uqueue_config.errors import ArtifactMismatch, IncompleteArtifact, InvalidMa
 from uqueue_config.prediction import FileFingerprint
 from uqueue_config.sources import is_label
 from uqueue_worker.artifacts.local import MAX_CHECKS_BYTES, MAX_MODEL_BYTES
-from uqueue_worker.artifacts.pair import MODEL_FILES, VERSION_LENGTH, ArtifactPair, fingerprint, pair_version
+from uqueue_worker.artifacts.pair import (
+    MODEL_FILES,
+    STATE_FILE,
+    VERSION_LENGTH,
+    ArtifactPair,
+    fingerprint,
+    pair_version,
+)
 from uqueue_worker.artifacts.safe_pickle import MAX_STATE_BYTES
 
-STATE_FILE: Final = "mccp_state.pkl"
 CHECKS_FILE: Final = "checks.json"
 MAX_MANIFEST_BYTES: Final = 64 * 1024
 LIMIT_BYTES: Final = {

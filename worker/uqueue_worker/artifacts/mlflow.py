@@ -8,8 +8,8 @@ from uqueue_config.errors import IncompleteArtifact, InvalidManifest, ModelInval
 from uqueue_config.names import DEFAULT_MODEL
 from uqueue_config.sources import parse_mlflow
 from uqueue_worker.artifacts.cache import ArtifactCache
-from uqueue_worker.artifacts.manifest import CHECKS_FILE, LIMIT_BYTES, STATE_FILE, Manifest, assemble
-from uqueue_worker.artifacts.pair import MODEL_FILES, ArtifactPair, fingerprint
+from uqueue_worker.artifacts.manifest import CHECKS_FILE, LIMIT_BYTES, Manifest, assemble
+from uqueue_worker.artifacts.pair import MODEL_FILES, STATE_FILE, ArtifactPair, fingerprint
 from uqueue_worker.artifacts.registry import CONTENT_TAG, MANIFEST_TAG, NotRegistered, RegisteredVersion, Registry
 from uqueue_worker.artifacts.remote import Release, RemoteProvider
 

@@ -9,6 +9,8 @@ from uqueue_config.sources import FolderSource, MLflowSource, parse_source
 from uqueue_worker.artifacts.bucket import S3Connection
 from uqueue_worker.artifacts.cache import ArtifactCache
 from uqueue_worker.artifacts.local import LocalFilesystemProvider
+from uqueue_worker.artifacts.localizer_folder import LocalizerFolder
+from uqueue_worker.artifacts.localizer_registry import LocalizerRegistry
 from uqueue_worker.artifacts.mlflow import MLflowProvider
 from uqueue_worker.artifacts.provider import ModelProvider
 from uqueue_worker.artifacts.s3 import S3Provider
@@ -24,14 +26,23 @@ def open_cache(settings: Settings, folder: Path) -> ArtifactCache:
 
 
 def open_provider(settings: Settings, name: str, cache: ArtifactCache) -> ModelProvider | None:
-    """Return the provider that the settings name, None where they name none. Nothing is opened yet."""
+    """Return the provider that the settings name, None where they name none. Nothing is opened yet.
+
+    With the engine onnx it provides a localization model, otherwise one with intervals.
+    """
     if settings.artifact_source is None:
-        root = settings.workspace_root
-        return LocalFilesystemProvider(root, name) if root else None
-    source = parse_source(settings.artifact_source)
+        root, folder = (
+            settings.workspace_root,
+            LocalizerFolder if settings.engine == "onnx" else LocalFilesystemProvider,
+        )
+        return folder(root, name) if root else None
+    source, url = parse_source(settings.artifact_source), settings.mlflow_tracking_url or ""
+    if settings.engine == "onnx":
+        if isinstance(source, MLflowSource):
+            return LocalizerRegistry(settings.artifact_source, name, tracking_url=url, cache=cache)
+        return LocalizerFolder(source.path, name) if isinstance(source, FolderSource) else None
     if isinstance(source, FolderSource):
         return LocalFilesystemProvider(source.path, name)
     if isinstance(source, MLflowSource):
-        url = settings.mlflow_tracking_url or ""
         return MLflowProvider(settings.artifact_source, name, tracking_url=url, cache=cache)
     return S3Provider(settings.artifact_source, name, cache=cache, connection=S3Connection.of(settings))

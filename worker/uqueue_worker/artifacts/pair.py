@@ -1,9 +1,12 @@
-"""The two files that make one model, read together."""
+"""The two files that make one model, read together.
+
+An interval model is a network and its calibration state; a localization model is an ONNX file and its declaration.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from uqueue_config.prediction import FileFingerprint
@@ -11,6 +14,10 @@ from uqueue_config.prediction import FileFingerprint
 VERSION_LENGTH = 16
 #: What the model file may be called: one that Keras wrote, or one that PyTorch did.
 MODEL_FILES: Final = ("model.h5", "model.pt")
+STATE_FILE: Final = "mccp_state.pkl"
+#: A localization model's file, and what is said of it; see `declaration_file`.
+ONNX_FILE: Final = "model.onnx"
+DECLARATION_FILE: Final = "localization.json"
 
 
 @dataclass(frozen=True)
@@ -18,9 +25,9 @@ class ArtifactPair:
     """A model file and the calibration state that belongs to it, as bytes, with what was seen of their files.
 
     The bytes are unchecked: `read_model_file`, `read_calibration_state` and `read_checks` decide whether they may be
-    used.
+    used. For a localization model `state` is its declaration.
 
-    model_filename  what the model file is called, one of MODEL_FILES
+    model_filename  what the model file is called, one of MODEL_FILES or ONNX_FILE
     checks          what a candidate must stand up to before it serves, and that file's fingerprint; None where the
                     source holds no checks
     """
@@ -45,7 +52,20 @@ class ArtifactPair:
     @property
     def stale(self) -> bool:
         """True where the state was written before the model, so a calibration of this model is still to come."""
-        return self.state_file.mtime_ns < self.model_file.mtime_ns
+        return self.is_calibrated and self.state_file.mtime_ns < self.model_file.mtime_ns
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the state is a calibration; that of a localization model is not."""
+        return self.model_filename != ONNX_FILE
+
+    @property
+    def state_filename(self) -> str:
+        return STATE_FILE if self.is_calibrated else DECLARATION_FILE
+
+    def without_bytes(self) -> ArtifactPair:
+        """Return what is known of the files without what they hold, which may be hundreds of megabytes."""
+        return replace(self, model=b"", state=b"", checks=None)
 
 
 def pair_version(model_sha256: str, state_sha256: str) -> str:

@@ -36,6 +36,10 @@ class ModelProvider(ABC):
         rest, ModelInvalid where one is not a readable file of a bounded size.
         """
 
+    def placement(self, number: str | None) -> tuple[str, str | None]:
+        """Return the stage of a registered version ("None" for none) and the alias that the source asks for."""
+        return "None", None
+
     def fetch(self, version: str) -> ArtifactPair | None:
         """Return the pair of this version, None where the source no longer has it. Raises what `load` raises."""
         return self.load() if self.version() == version else None

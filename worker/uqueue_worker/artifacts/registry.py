@@ -45,11 +45,17 @@ class NotRegistered(Exception):
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """One version of a registered model. `created_ns` is when it was registered, in nanoseconds since the epoch."""
+    """One version of a registered model. `created_ns` is when it was registered, in nanoseconds since the epoch.
+
+    stage   "None" where the registry names none
+    run_id  of the run that made it, where it says so
+    """
 
     number: str
     created_ns: int
     tags: dict[str, str] = field(repr=False)
+    stage: str = "None"
+    run_id: str | None = None
 
 
 class Registry:
@@ -58,6 +64,10 @@ class Registry:
     def __init__(self, model: str, tracking_url: str) -> None:
         self._model = model
         self._url = tracking_url
+
+    @property
+    def url(self) -> str:
+        return self._url
 
     @property
     def address(self) -> str:
@@ -87,14 +97,24 @@ class Registry:
             found = self._search(f" and tags.`{tag}` = '{value}'")
         return _newest(found, f"no version of {self._model} has the {what} {value}")
 
+    def versions(self) -> list[RegisteredVersion]:
+        """Return what is registered and ready, newest first. Raises SourceError."""
+        with self.translated():
+            found = [one for one in self._search("") if one.status == "READY"]
+        return [_registered(one) for one in sorted(found, key=lambda one: int(one.version), reverse=True)]
+
+    def base(self, number: str) -> str:
+        """Return where the artifacts of a version are. Raises NotRegistered and SourceError."""
+        with self.translated():
+            return str(self.client.get_model_version_download_uri(self._model, number))
+
     def names(self, number: str) -> set[str]:
         """Return what the artifacts of a version are called. Raises NotRegistered and SourceError."""
-        with self.translated():
-            base = self.client.get_model_version_download_uri(self._model, number)
+        base = self.base(number)
         if urlsplit(base).scheme in ("", "file"):
             return set()  # `read` says what is wrong with it
         with self.translated():
-            return {one.path.rsplit("/", 1)[-1] for one in self._listing(base)}
+            return {one.path.rsplit("/", 1)[-1] for one in self.listing(base)}
 
     def read(self, number: str, file: str, limit_bytes: int) -> bytes:
         """Return a file of a version. Raises IncompleteArtifact where it is not there, ModelInvalid, SourceError."""
@@ -107,7 +127,7 @@ class Registry:
             try:
                 with self.translated():
                     self._check_listing(base, file, name, limit_bytes)
-                    path = _download(f"{base}/{file}", folder, self._url)
+                    path = download(f"{base}/{file}", folder, self._url)
             except NotRegistered as error:  # what MLflow makes of every download that fails
                 raise IncompleteArtifact(file=name, reason=f"it could not be downloaded ({error})") from error
             return Path(path).read_bytes()
@@ -129,13 +149,14 @@ class Registry:
         return list(self.client.search_model_versions(f"name='{name}'{condition}"))
 
     def _check_listing(self, base: str, file: str, name: str, limit_bytes: int) -> None:
-        sizes = [one.file_size or 0 for one in self._listing(base) if one.path.rsplit("/", 1)[-1] == file]
+        sizes = [one.file_size or 0 for one in self.listing(base) if one.path.rsplit("/", 1)[-1] == file]
         if not sizes:
             raise IncompleteArtifact(file=name, reason="it is not there")
         if max(sizes) > limit_bytes:
             raise ModelInvalid(file=name, reason=f"it has {max(sizes)} bytes; at most {limit_bytes} are read")
 
-    def _listing(self, base: str) -> list[Any]:
+    def listing(self, base: str) -> list[Any]:
+        """Return MLflow's own description of what is in a folder of artifacts. Raises what MLflow does."""
         import mlflow.artifacts
 
         return list(mlflow.artifacts.list_artifacts(artifact_uri=base, tracking_uri=self._url))
@@ -168,7 +189,8 @@ class Registry:
         return SourceError(source=self.address, reason=reason)
 
 
-def _download(uri: str, folder: str, url: str) -> str:
+def download(uri: str, folder: str, url: str) -> str:
+    """Return the path of one artifact, downloaded into a folder. Raises what MLflow does."""
     import mlflow.artifacts
 
     return str(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=url))
@@ -178,7 +200,9 @@ def _registered(version: Any) -> RegisteredVersion:
     if version.status != "READY":
         file = f"models:/{version.name}/{version.version}"
         raise IncompleteArtifact(file=file, reason=f"its status is {version.status}")
-    return RegisteredVersion(str(version.version), int(version.creation_timestamp) * 1_000_000, dict(version.tags))
+    created_ns = int(version.creation_timestamp) * 1_000_000
+    stage, run_id = str(version.current_stage or "None"), str(version.run_id or "") or None
+    return RegisteredVersion(str(version.version), created_ns, dict(version.tags), stage, run_id)
 
 
 def _newest(found: list[Any], otherwise: str) -> RegisteredVersion:

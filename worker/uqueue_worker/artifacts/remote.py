@@ -19,8 +19,7 @@ from uqueue_config.errors import (
     SourceUnreachable,
 )
 from uqueue_worker.artifacts.cache import ArtifactCache
-from uqueue_worker.artifacts.manifest import STATE_FILE
-from uqueue_worker.artifacts.pair import MODEL_FILES, ArtifactPair
+from uqueue_worker.artifacts.pair import MODEL_FILES, STATE_FILE, ArtifactPair
 from uqueue_worker.artifacts.patience import Background, Backoff
 from uqueue_worker.artifacts.provider import ModelProvider
 
@@ -40,12 +39,14 @@ class Release:
     content   its `ArtifactPair.version`; "" where the source does not say
     checks    the sha256 of its checks; "" where it has none
     download  returns its files, checked against what was recorded about them
+    memo      under which the cache remembers the content that the source does not say; "" for not at all
     """
 
     key: str
     content: str
     checks: str
     download: Callable[[], ArtifactPair]
+    memo: str = ""
 
 
 class RemoteProvider(ModelProvider):
@@ -91,7 +92,21 @@ class RemoteProvider(ModelProvider):
         return self._newest(taking=False).version
 
     def load(self) -> ArtifactPair:
-        return self._newest(taking=True)
+        pair = self._newest(taking=True)
+        return pair if pair.is_calibrated else self._handed_out(pair)
+
+    def _handed_out(self, pair: ArtifactPair) -> ArtifactPair:
+        """Return a pair whose files may be large with its bytes, and keep none of them; the cache has them."""
+        if not pair.model:
+            cached = self._cache.get(self.name, pair.version)
+            if cached is None:
+                self._found_key = None
+                return self._newest(taking=True)
+            return cached
+        with self._lock:
+            if self._found is pair:
+                self._found = pair.without_bytes()
+        return pair
 
     def fetch(self, version: str) -> ArtifactPair:
         """Return the pair with this content, whatever the source names now; from the cache where it is there.
@@ -178,15 +193,20 @@ class RemoteProvider(ModelProvider):
             pair = self._download_patiently(release)
             try:
                 self._cache.put(pair, serving=False)
+                if release.memo:
+                    self._cache.remember(self.name, release.memo, pair.version)
             except (ModelError, OSError) as error:
                 _log.warning("cache_unusable", model=self.name, model_version=pair.version, reason=str(error))
             return pair
 
     def _cached(self, release: Release) -> ArtifactPair | None:
         """Return what is named from the cache; not where it is kept there with other checks."""
-        pair = self._cache.get(self.name, release.content)
+        pair = self._cache.get(self.name, self._content_of(release))
         kept = pair.checks_file.sha256 if pair and pair.checks_file else ""
         return pair if kept == release.checks else None
+
+    def _content_of(self, release: Release) -> str:
+        return release.content or (self._cache.remembered(self.name, release.memo) if release.memo else "")
 
     def _download_patiently(self, release: Release) -> ArtifactPair:
         for _ in range(DOWNLOAD_TRIES - 1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
@@ -13,22 +13,36 @@ import numpy as np
 import structlog
 
 from uqueue_config.envelope import is_overdue, read_headers
-from uqueue_config.errors import InternalError, InvalidMessage, JobExpired, JobTimeLimit, UqueueError
+from uqueue_config.errors import (
+    InternalError,
+    InvalidMessage,
+    JobExpired,
+    JobTimeLimit,
+    ModelOutputInvalid,
+    UqueueError,
+)
 from uqueue_config.ledger import ClaimedJob, Outcome, success_meta, timestamp
+from uqueue_config.localization import Localization
 from uqueue_config.messages import PredictRequest
 from uqueue_config.names import JobState, Task
 from uqueue_config.payload import PayloadFolder
+from uqueue_config.prediction import IntervalPrediction
 from uqueue_config.seeds import seed_from_job_id
 from uqueue_config.settings import Settings
+from uqueue_config.trace import trace_facts
 from uqueue_worker.lane.answers import results_json
+from uqueue_worker.localization import Localizer
 from uqueue_worker.models import IntervalModel
 from uqueue_worker.models.catalog import Served, Wanted
 from uqueue_worker.models.comparison import Comparisons
 from uqueue_worker.models.interval_model import Float32
+from uqueue_worker.models.kinds import AnyModel
 from uqueue_worker.units import in_target_units
 
 #: Rows evaluated together; a job with more runs alone, with checkpoints of its own.
 MAX_ROWS = 4096
+#: A localization job with more runs alone.
+MAX_LOCALIZED_ROWS = 32
 ModelFor = Callable[[PredictRequest, str, Wanted], Served]
 CheckpointFor = Callable[[str, int], Callable[[int], None]]
 _log = structlog.get_logger("uqueue.lane")
@@ -60,15 +74,17 @@ class Work:
     seed: int
 
     @property
-    def model(self) -> IntervalModel:
+    def model(self) -> AnyModel:
         return self.served.model
 
     @property
     def alone(self) -> bool:
         """Large jobs report progress; jobs that were started before may be what ended their process."""
-        request = self.request
-        sole = self.job.attempt > 1 or request.encoding != "lists" or len(self.features) > MAX_ROWS
-        return sole or not self.model.engine.batch_independent
+        model, request = self.served.model, self.request
+        if isinstance(model, IntervalModel):
+            sole = self.job.attempt > 1 or request.encoding != "lists" or len(self.features) > MAX_ROWS
+            return sole or not model.engine.batch_independent
+        return self.job.attempt > 1 or len(self.features) > MAX_LOCALIZED_ROWS
 
 
 class Batch:
@@ -82,9 +98,12 @@ class Batch:
         self._checkpoint_for = checkpoint_for
         self._comparisons = comparisons
         self._payloads = PayloadFolder.of(settings)
+        #: For the log: the headers of those jobs of the last batch that say which request they come from.
+        self.traced: dict[str, Mapping[str, Any]] = {}
 
     def answers(self, jobs: Sequence[ClaimedJob], wanted: Wanted) -> Iterator[list[Answer]]:
         """Yield the answers of the jobs, in groups that may be committed as soon as they are there."""
+        self.traced = {}
         ready, refused = [], []
         for job in jobs:
             try:
@@ -101,6 +120,8 @@ class Batch:
 
     def _read(self, job: ClaimedJob, wanted: Wanted) -> Work:
         headers, kwargs = read_headers(job.message)
+        if "traceparent" in headers or "request_id" in headers:
+            self.traced[job.id] = headers
         if headers["task"] != Task.PREDICT:
             raise InvalidMessage(reason=f"unknown task {headers['task'][:80]!r}")
         if job.attempt == 1 and is_overdue(headers):
@@ -111,14 +132,19 @@ class Batch:
         return Work(job, request, request.raw_features(self._payloads), served, seed)
 
     def _answer_together(self, group: Sequence[Work]) -> Iterator[list[Answer]]:
-        table = _one_table(group)
+        served = group[0].served
+        if not isinstance(served.model, IntervalModel):
+            yield from self._locate_together(group, served.model)
+            return
+        model = served.model
+        table = _one_table(group, model)
         if table is None:
             yield from chain.from_iterable(map(self._answer_alone, group))
             return
-        served, lengths, seeds = group[0].served, [len(work.features) for work in group], [work.seed for work in group]
+        lengths, seeds = [len(work.features) for work in group], [work.seed for work in group]
         try:
-            whole = served.model.predict_together(table, lengths, seeds, on_progress=self._deadline(""))
-            results = list(results_json(served.model, served.spec, whole, lengths, seeds))
+            whole = model.predict_together(table, lengths, seeds, on_progress=self._deadline(""))
+            results = list(results_json(model, served.spec, whole, lengths, seeds))
         except Exception:
             _log.exception("batch_failed", jobs=len(group))
             yield from chain.from_iterable(map(self._answer_alone, group))
@@ -131,9 +157,36 @@ class Batch:
         shadow = served.shadow
         if shadow is not None:
             self._comparisons.compare(
-                len(group), served.model, whole.prediction, shadow,
+                len(group), model, whole.prediction, shadow,
                 lambda: shadow.predict_together(table, lengths, seeds, on_progress=self._deadline("")).prediction,
             )  # fmt: skip
+
+    def _locate_together(self, group: Sequence[Work], model: Localizer) -> Iterator[list[Answer]]:
+        """Answer jobs of one localization model from one run; a job that does not fit, or whose answer cannot be,
+        fails by itself."""
+        checked: list[tuple[Work, Float32]] = []
+        refused = []
+        for work in group:
+            try:
+                checked.append((work, model.check(work.features, work.request.target_dim)))
+            except Exception as error:
+                refused.append(self._failure(work.job, error))
+        if refused:
+            yield refused
+        for some in _in_runs(checked, self._settings.max_onnx_batch):
+            try:
+                table, lengths = np.concatenate([rows for _, rows in some]), [len(rows) for _, rows in some]
+                found = model.predict_together(table, lengths, on_progress=self._deadline(""))
+            except Exception:
+                _log.exception("batch_failed", jobs=len(some))
+                yield from chain.from_iterable(self._answer_alone(work) for work, _ in some)
+                continue
+            yield [self._located(work, answer) for (work, _), answer in zip(some, found, strict=True)]
+
+    def _located(self, work: Work, answer: Localization | ModelOutputInvalid) -> Answer:
+        if isinstance(answer, ModelOutputInvalid):
+            return self._failure(work.job, answer)
+        return Answer.of(work.job.id, Outcome.success(answer.to_message(work.request.encoding)))
 
     def _answer_alone(self, work: Work) -> Iterator[list[Answer]]:
         job_id, served = work.job.id, work.served
@@ -152,10 +205,10 @@ class Batch:
             yield [self._failure(work.job, error)]
             return
         yield [Answer.of(job_id, Outcome.success(message))]
-        shadow = served.shadow
-        if shadow is not None:
+        shadow, model = served.shadow, work.model
+        if shadow is not None and isinstance(prediction, IntervalPrediction) and isinstance(model, IntervalModel):
             self._comparisons.compare(
-                1, served.model, prediction, shadow,
+                1, model, prediction, shadow,
                 lambda: shadow.predict(table, seed=work.seed, on_progress=self._deadline(job_id)),
             )  # fmt: skip
 
@@ -170,11 +223,12 @@ class Batch:
         return check
 
     def _failure(self, job: ClaimedJob, error: Exception) -> Answer:
+        trace = trace_facts(self.traced.get(job.id, {}))
         if isinstance(error, UqueueError):
-            _log.warning("job_failed", job_id=job.id, code=error.code, reason=error.message)
+            _log.warning("job_failed", job_id=job.id, code=error.code, reason=error.message, **trace)
             return Answer.of(job.id, Outcome.failure(error), job.attempt)
         reference = uuid.uuid4().hex[:12]
-        _log.error("job_failed_unforeseen", job_id=job.id, reference=reference, exc_info=error)
+        _log.error("job_failed_unforeseen", job_id=job.id, reference=reference, exc_info=error, **trace)
         return Answer.of(job.id, Outcome.failure(InternalError(job_id=job.id, reference=reference)), job.attempt)
 
 
@@ -196,12 +250,25 @@ def _grouped(ready: Sequence[Work]) -> Iterator[list[Work]]:
         yield group
 
 
-def _one_table(group: Sequence[Work]) -> Float32 | None:
+def _in_runs(checked: Sequence[tuple[Work, Float32]], most_rows: int) -> Iterator[list[tuple[Work, Float32]]]:
+    """Yield the jobs in parts of at most so many rows, so that the first are answered soon."""
+    some: list[tuple[Work, Float32]] = []
+    rows = 0
+    for work, table in checked:
+        if some and rows + len(table) > most_rows:
+            yield some
+            some, rows = [], 0
+        some.append((work, table))
+        rows += len(table)
+    if some:
+        yield some
+
+
+def _one_table(group: Sequence[Work], model: IntervalModel) -> Float32 | None:
     """Return the rows of all works as one checked table; None where one of them may not fit the model.
 
     What is plainly right is recognised for all at once. Whatever is not is left to `IntervalModel.check`, job by job.
     """
-    model = group[0].model
     rows = list(chain.from_iterable(work.features for work in group))
     if not all(type(row) is list and len(row) == model.n_features for row in rows):
         return None

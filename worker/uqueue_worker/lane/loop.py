@@ -151,7 +151,12 @@ class Lane:
         self._watch.idle()
         seconds = time.monotonic() - begun
         self._pace.note(len(jobs), seconds)
-        _log.info("batch_answered", jobs=len(jobs), seconds=round(seconds, 6), job_ids=[job.id for job in jobs])
+        facts: dict[str, list[str | None]] = {"job_ids": [job.id for job in jobs]}
+        traced = self._batch.traced
+        if traced:  # lists beside `job_ids`, since a line for each job would take longer than the job
+            for name in ("traceparent", "request_id"):
+                facts[f"{name}s"] = [traced.get(job.id, {}).get(name) for job in jobs]
+        _log.info("batch_answered", jobs=len(jobs), seconds=round(seconds, 6), **facts)
 
     def _claim(self, token: int, may_retry: bool, again: bool) -> Command[Claim]:
         return self._commands.claim(

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -15,21 +15,27 @@ import structlog
 
 from uqueue_config.catalog import Catalog, ModelSpec
 from uqueue_config.errors import ModelError, UnknownModel, VersionNotServed
+from uqueue_config.ledger import Wish
+from uqueue_config.localization import ModelCard
 from uqueue_config.messages import PredictRequest
 from uqueue_config.names import canary_of, shadow_of
 from uqueue_worker.artifacts.patience import Background
+from uqueue_worker.localization import Localizer
 from uqueue_worker.models.interval_model import IntervalModel
+from uqueue_worker.models.kinds import AnyModel
 from uqueue_worker.models.store import ModelStore
 
 STABLE, CANARY = "stable", "canary"
 #: How many versions are kept loaded for jobs that ask for them by name.
-PINNED_VERSIONS = 4
+PINNED_VERSIONS = 5
+#: … and how many are remembered that cannot be had.
+REFUSED_VERSIONS = 100
 #: An alias of the source that a job names is looked up again after this time, and so is what could not be had.
 ALIAS_SECONDS = 10.0
 #: How long a job waits for the source to say what it calls so.
 LOOK_UP_SECONDS = 10.0
 _CONTENT = re.compile(r"[0-9a-f]{16}")
-Wanted = Mapping[str, str | None]
+Wanted = Mapping[str, Wish | None]
 #: Makes the store of one track: `(spec, track, source) -> store`.
 OpenStore = Callable[[ModelSpec, str, str | None], ModelStore]
 _log = structlog.get_logger("uqueue.models")
@@ -38,7 +44,7 @@ _log = structlog.get_logger("uqueue.models")
 class Served(NamedTuple):
     """What answers one job. `shadow` is what answers it as well, for comparison."""
 
-    model: IntervalModel
+    model: AnyModel
     spec: ModelSpec
     shadow: IntervalModel | None = None
 
@@ -47,10 +53,11 @@ class Served(NamedTuple):
 class _Pinned:
     """A version that jobs ask for by name, or why it cannot be had."""
 
-    model: IntervalModel | None
+    model: AnyModel | None
     size_bytes: int
     problem: str
     look_again_at: float
+    card: ModelCard | None = None
 
 
 class ModelCatalog:
@@ -92,9 +99,10 @@ class ModelCatalog:
         model = self._serve_track(spec.name, wanted)
         if spec.shadow_source is None:
             return Served(model, spec)
-        return Served(model, spec, self._serve_beside(shadow_of(spec.name), wanted))
+        shadow = self._serve_beside(shadow_of(spec.name), wanted)
+        return Served(model, spec, shadow if isinstance(shadow, IntervalModel) else None)
 
-    def _serve_track(self, track: str, wanted: Wanted) -> IntervalModel:
+    def _serve_track(self, track: str, wanted: Wanted) -> AnyModel:
         store = self.stores[track]
         model = store.serve(wanted.get(track))
         store.jobs_done += 1
@@ -104,7 +112,7 @@ class ModelCatalog:
             self.make_room(keep=track)
         return model
 
-    def _serve_beside(self, track: str, wanted: Wanted) -> IntervalModel | None:
+    def _serve_beside(self, track: str, wanted: Wanted) -> AnyModel | None:
         """Return the model of a canary or shadow; without one the stable version answers alone."""
         try:
             return self._serve_track(track, wanted)
@@ -117,34 +125,57 @@ class ModelCatalog:
             if spec.canary_source is None:
                 raise VersionNotServed(model=spec.name, version=version, reason="the model has no canary")
             return Served(self._serve_track(canary_of(spec.name), wanted), spec)
-        for track, _ in spec.tracks:
+        for track, source in spec.tracks:
             model = self.stores[track].model
-            if model is not None and model.identity.version == version:
+            if model is None:
+                continue
+            is_number = model.number == version and _registered(source) == _registered(spec.source)
+            if is_number or model.identity.version == version:
                 self.stores[track].jobs_done += 1
+                self._pinned.pop((spec.name, version), None)  # it was asked for before it came to serve
                 return Served(model, spec)
         self.stores[spec.name].jobs_done += 1
         return Served(self._pinned_version(spec, version), spec)
 
-    def _pinned_version(self, spec: ModelSpec, version: str) -> IntervalModel:
+    def cards(self) -> Iterator[ModelCard]:
+        """Yield the card of every localization model that is loaded here, pinned versions included."""
+        for store in self.stores.values():
+            card = store.card()
+            if card is not None:
+                yield card
+        for pinned in list(self._pinned.values()):
+            if pinned.card is not None:
+                yield pinned.card
+
+    def _pinned_version(self, spec: ModelSpec, version: str) -> AnyModel:
         with self._changing:
             key = (spec.name, version)
             found = self._pinned.get(key)
             if found is None or time.monotonic() > found.look_again_at:
                 found = self._pinned[key] = self._look_up(spec, version, found)
             self._pinned.move_to_end(key)
-            while len(self._pinned) > PINNED_VERSIONS:
-                self._pinned.popitem(last=False)
+            self._forget_pinned()
             self.make_room(keep=version)
         if found.model is None:
             raise VersionNotServed(model=spec.name, version=version, reason=found.problem)
         return found.model
+
+    def _forget_pinned(self) -> None:
+        """Keep the versions that were asked for last: those that are loaded, and apart from them those that cannot be
+        had, lest names that are none push out what others use.
+        """
+        for is_loaded, most in ((True, PINNED_VERSIONS), (False, REFUSED_VERSIONS)):
+            keys = [key for key, one in self._pinned.items() if (one.model is not None) is is_loaded]
+            for key in keys[: max(0, len(keys) - most)]:
+                del self._pinned[key]
 
     def _look_up(self, spec: ModelSpec, version: str, known: _Pinned | None) -> _Pinned:
         """Load a version by its content, or by the name that the source has for it."""
         try:
             if _CONTENT.fullmatch(version):
                 model, pair = self.stores[spec.name].load_version(version)
-                return _Pinned(model, pair.model_file.size_bytes, "", math.inf)
+                card = model.card() if isinstance(model, Localizer) else None
+                return _Pinned(model, pair.model_file.size_bytes, "", math.inf, card)
             return self._look_up_name(spec, version, known)
         except ModelError as error:
             return _Pinned(None, 0, error.message.rstrip("."), time.monotonic() + ALIAS_SECONDS)
@@ -155,13 +186,16 @@ class ModelCatalog:
 
         def look() -> None:
             store = self._open_store(spec, spec.name, source)
-            look_again_at = time.monotonic() + ALIAS_SECONDS
+            # What an alias names may change, what a number names does not.
+            look_again_at = math.inf if _is_number(source) else time.monotonic() + ALIAS_SECONDS
             if known is not None and known.model is not None and store.names_now() == known.model.identity.version:
                 self._looked_up[key] = replace(known, look_again_at=look_again_at)
                 return
             store.start(None)
+            if store.model is None:
+                look_again_at = time.monotonic() + ALIAS_SECONDS
             reason = (store.reason or "").rstrip(".")
-            self._looked_up[key] = _Pinned(store.model, store.loaded_bytes, reason, look_again_at)
+            self._looked_up[key] = _Pinned(store.model, store.loaded_bytes, reason, look_again_at, store.card())
 
         self._background.run(key, look, LOOK_UP_SECONDS)
         found = self._looked_up.pop(key, None)
@@ -194,13 +228,24 @@ class ModelCatalog:
         return pinned + sum(store.loaded_bytes for store in self.stores.values())
 
 
+def _registered(source: str | None) -> str:
+    """Return the model that a source names in a registry; other sources as they are."""
+    if not (source or "").startswith("models:/"):
+        return source or ""
+    return re.split("[@/]", (source or "").removeprefix("models:/"), maxsplit=1)[0]
+
+
+def _is_number(source: str) -> bool:
+    return source.startswith("models:/") and source.rpartition("/")[2].isdigit()
+
+
 def _named_source(spec: ModelSpec, version: str) -> str:
     """Return the source of the version that has this name there. Raises VersionNotServed."""
     source = spec.source or ""
     if source.startswith("s3://"):
         return f"{source.partition('?')[0]}?version={version}"
     if source.startswith("models:/"):
-        registered = re.split("[@/]", source.removeprefix("models:/"), maxsplit=1)[0]
+        registered = _registered(source)
         return f"models:/{registered}{version}" if version.startswith("@") else f"models:/{registered}/{version}"
     reason = "versions in a folder have no names but the 16 characters that `uqueue models` shows"
     raise VersionNotServed(model=spec.name, version=version, reason=reason)

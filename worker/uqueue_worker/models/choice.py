@@ -33,6 +33,8 @@ def choose_engine(
     """
     if engine not in get_args(EngineChoice):
         raise ValueError(f"engine must be one of {', '.join(get_args(EngineChoice))}, got {engine!r}")
+    if engine == "onnx":
+        raise ModelInvalid(file=file or "the model file", reason="the onnx engine evaluates localization models only")
     if isinstance(model_file, TorchFile):
         name, own, program = file or "model.pt", "torch", model_file.program
         found = _small_engine(lambda: program_graph(program, file=name), engine, own, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +90,8 @@ class IntervalModel:
     stochastic: bool
     stale: bool
     engine: Engine
+
+    number: ClassVar[None] = None  # in a registry: what is published there goes by its content
 
     @property
     def n_features(self) -> int:

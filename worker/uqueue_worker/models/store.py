@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
@@ -26,10 +25,15 @@ from uqueue_config.errors import (
     SourceError,
     StaleCalibration,
 )
+from uqueue_config.ledger import Wish
+from uqueue_config.localization import ModelCard
 from uqueue_worker.artifacts import ArtifactCache, ArtifactPair, ModelProvider
+from uqueue_worker.artifacts.declaration_file import DeclarationFile
 from uqueue_worker.artifacts.patience import Backoff
+from uqueue_worker.localization import Localizer, OnnxOptions
 from uqueue_worker.models.engine import EngineChoice, ForwardMode
-from uqueue_worker.models.interval_model import IntervalModel, load_interval_model
+from uqueue_worker.models.interval_model import IntervalModel
+from uqueue_worker.models.kinds import AnyModel, load_model
 
 _log = structlog.get_logger("uqueue.models")
 Outcome = Literal["unchanged", "moved", "rejected", "missing"]
@@ -52,12 +56,14 @@ class Candidate:
     """What `examine` found at the source. `version` is None when nothing readable was there.
 
     source_failed  the source did not answer as it should, so it is better left alone for a while
+    number         of the registered version, where the source said that much
     """
 
     outcome: Outcome
     version: str | None
     reason: str | None = None
     source_failed: bool = False
+    number: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class LoadOptions:
     refuse_stale: bool = False
     nominal_coverage: float | None = None
     memory_limit_bytes: int | None = None
+    onnx: OnnxOptions = field(default_factory=OnnxOptions)
 
 
 class ModelStore:
@@ -96,15 +103,20 @@ class ModelStore:
         self._cache = cache
         self._options = options
         self._loading = threading.Lock()
-        self._serving: tuple[IntervalModel, ArtifactPair, float] | None = None
+        self._serving: tuple[AnyModel, ArtifactPair, float] | None = None
         self._failed: dict[str, Backoff | None] = {}
-        self._left: deque[str] = deque(maxlen=8)
+        self._followed = 0
         self._problem: ModelError | None = None if provider else ModelNotConfigured()
         self.artifacts_missing = False
 
     @property
-    def model(self) -> IntervalModel | None:
+    def model(self) -> AnyModel | None:
         return self._serving[0] if self._serving else None
+
+    @property
+    def moves_aside(self) -> bool:
+        """Whether another version is loaded beside the jobs and not before the next one: it may take many seconds."""
+        return self._options.engine == "onnx"
 
     @property
     def version(self) -> str | None:
@@ -138,19 +150,17 @@ class ModelStore:
         serving = self._serving
         return serving[1].model_file.size_bytes if serving else 0
 
-    def serve(self, wanted_version: str | None) -> IntervalModel:
-        """Return the model to answer with, moving to the wanted version first if that is another one.
+    def serve(self, wish: Wish | None) -> AnyModel:
+        """Return the model to answer with, moving to the wanted version first if that is another one; see `follow`.
 
-        Not to one that served before: a job may have been claimed before the last move. That is left to `move_to`, for
-        whoever has just read the pointer.
-
-        Raises ModelNotConfigured, ModelNotAvailable, ModelInvalid or StaleCalibration.
+        A model that serves and `moves_aside` is moved by who calls `follow`. Raises ModelNotConfigured,
+        ModelNotAvailable, ModelInvalid or StaleCalibration.
         """
-        if wanted_version not in self._left:
-            self.move_to(wanted_version)
+        if self._serving is None or not self.moves_aside:
+            self.follow(wish)
         serving = self._serving
         if serving is None and self.on_demand:
-            self.start(wanted_version)
+            self.start(wish)
             serving = self._serving
         if serving is None:
             raise self._problem or ModelNotAvailable(model=self.name, missing="the model")
@@ -167,36 +177,51 @@ class ModelStore:
         except ModelError:
             return None
 
-    def load_version(self, version: str) -> tuple[IntervalModel, ArtifactPair]:
+    def card(self) -> ModelCard | None:
+        """Return what gateways are told of the model, None where nothing serves or it is none for localization."""
+        model = self.model
+        if not isinstance(model, Localizer) or self._provider is None:
+            return None
+        return model.card(*self._provider.placement(model.number))
+
+    def load_version(self, version: str) -> tuple[AnyModel, ArtifactPair]:
         """Load a version beside the one that serves. Raises ModelError."""
         pair = self._fetch(version)
         return self._load(pair), pair
 
-    def start(self, wanted_version: str | None) -> None:
+    def start(self, wish: Wish | None) -> None:
         """Load the first model: the wanted version if it can be had, otherwise what the source holds now."""
-        self.move_to(wanted_version)
+        self.follow(wish)
         if self._serving is None:
             self.examine()
 
-    def move_to(self, version: str | None) -> bool:
-        """Serve `version`; False if it could not be had, which is tried once and not for every job."""
-        if version is None or version == self.version:
+    def follow(self, wish: Wish | None) -> bool:
+        """Serve the wanted version, unless that is an old wish: a job may have been claimed before the last move.
+
+        False if it could not be had, which is tried once and not for every job.
+        """
+        if wish is None or wish.version == self.version or wish.number < self._followed:
+            self._followed = max(self._followed, wish.number if wish else 0)
             return True
-        if self._left_alone(version):
+        if self._left_alone(wish.version):
             return False
         with self._loading:
-            if version == self.version:
+            if wish.version == self.version or wish.number < self._followed:  # another thread was quicker
                 return True
+            self._followed = wish.number
             try:
-                pair = self._fetch(version)
+                pair = self._fetch(wish.version)
                 self._serve(self._load(pair), pair)
             except ModelError as error:
-                self._remember_failure(version, error)
+                self._remember_failure(wish.version, error)
                 return False
         return True
 
-    def examine(self) -> Candidate:
-        """Look at the source; serve what is there if it is new, complete and calibrated."""
+    def examine(self, number: int = 0) -> Candidate:
+        """Look at the source; serve what is there if it is new, complete and calibrated.
+
+        `number` is that of the look; where it moves this store, wishes of earlier looks are old.
+        """
         if self._provider is None:
             return Candidate("missing", None, ModelNotConfigured().message)
         with self._loading:
@@ -213,9 +238,9 @@ class ModelStore:
                 self._problem = error.with_traceback(None)
                 failed = isinstance(error, SourceError)
                 return Candidate("rejected", None, error.message, source_failed=failed)
-            return self._consider(pair)
+            return self._consider(pair, number)
 
-    def _consider(self, pair: ArtifactPair) -> Candidate:
+    def _consider(self, pair: ArtifactPair, number: int) -> Candidate:
         self.artifacts_missing = False
         if pair.version == self.version:
             self._problem = None
@@ -224,10 +249,11 @@ class ModelStore:
             model = self._load(pair)
             if self._calibration_pending(pair):
                 raise StaleCalibration(model=self.name)
+            self._followed = max(self._followed, number)
             self._serve(model, pair)
         except ModelError as error:
             self._problem = error.with_traceback(None)
-            return Candidate("rejected", pair.version, error.message)
+            return Candidate("rejected", pair.version, error.message, number=number_of(pair))
         return Candidate("moved", pair.version)
 
     def _calibration_pending(self, pair: ArtifactPair) -> bool:
@@ -235,6 +261,8 @@ class ModelStore:
 
         The second test catches a model copied with an old modification time.
         """
+        if not pair.is_calibrated:
+            return False
         if self._serving is None:
             return pair.stale and self._options.refuse_stale
         old = self._serving[1]
@@ -249,7 +277,7 @@ class ModelStore:
             raise ReloadFailed(model=self.name, version=version, reason="it is neither at the source nor in the cache")
         return pair
 
-    def _load(self, pair: ArtifactPair) -> IntervalModel:
+    def _load(self, pair: ArtifactPair) -> AnyModel:
         options = self._options
         limit, size = options.memory_limit_bytes, pair.model_file.size_bytes
         if limit is not None and size > limit:
@@ -257,8 +285,9 @@ class ModelStore:
                 file=pair.model_filename, reason=f"it has {size} bytes, memory_limit_bytes allows {limit}"
             )
         try:
-            model = load_interval_model(pair, forward_mode=options.forward_mode, engine=options.engine)
-            _check_coverage(model, options.nominal_coverage)
+            model = load_model(pair, forward_mode=options.forward_mode, engine=options.engine, onnx=options.onnx)
+            if isinstance(model, IntervalModel):
+                _check_coverage(model, options.nominal_coverage)
             return model
         except ModelError:
             raise
@@ -268,13 +297,9 @@ class ModelStore:
                 file=pair.model_filename, reason=f"it cannot be loaded ({type(error).__name__})"
             ) from error
 
-    def _serve(self, model: IntervalModel, pair: ArtifactPair) -> None:
+    def _serve(self, model: AnyModel, pair: ArtifactPair) -> None:
         self._keep(pair)
-        if self.version is not None:
-            self._left.append(self.version)
-        self._serving = (model, pair, time.time())
-        if pair.version in self._left:
-            self._left.remove(pair.version)
+        self._serving = (model, pair if pair.is_calibrated else pair.without_bytes(), time.time())
         self._failed.clear()
         self._problem = None
         _log.info("model_serving", model=self.name, model_version=pair.version, engine=model.engine_name)
@@ -310,3 +335,11 @@ def _check_coverage(model: IntervalModel, expected: float | None) -> None:
     found = "does not say which coverage it is for" if alpha is None else f"is for a coverage of {1 - alpha:g}"
     reason = f"{found}, nominal_coverage asks for {expected:g}"
     raise InvalidCalibration(file="mccp_state.pkl", field="alpha", reason=reason)
+
+
+def number_of(pair: ArtifactPair) -> str | None:
+    """Return the number under which a localization model is registered, as far as its declaration can be read."""
+    try:
+        return None if pair.is_calibrated else DeclarationFile.parse(pair.state).number
+    except ModelError:
+        return None

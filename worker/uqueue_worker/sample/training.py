@@ -22,7 +22,7 @@ def train_model(buildings: Buildings, path: Path, *, seed: int, epochs: int) -> 
 
     The same seed gives the same weights on the same machine. Raises ImportError without the tensorflow extra.
     """
-    keras = _quiet_keras()
+    keras = quiet_keras()
     keras.utils.set_random_seed(seed)
     keras.config.disable_interactive_logging()
     model = _build(keras, buildings)
@@ -59,7 +59,7 @@ def _pinball(keras: Any, level: float) -> Any:
     return pinball
 
 
-def _quiet_keras() -> Any:
+def quiet_keras() -> Any:
     """Import Keras so that a training run prints nothing and repeats itself."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from uqueue_config.prediction import IntervalPrediction
 from uqueue_worker.artifacts import ArtifactPair, LocalFilesystemProvider
 from uqueue_worker.artifacts.pair import fingerprint
 from uqueue_worker.sample.buildings import FEATURES, TARGETS, Buildings, draw_buildings
+from uqueue_worker.sample.files import write_in_one_step
 from uqueue_worker.sample.state_file import pickled_state
 from uqueue_worker.sample.training import train_model
 from uqueue_worker.uncertainty import conformal_quantile, coverage_report, cqr_scores
@@ -63,12 +63,12 @@ def make_sample(folder: Path, *, seed: int = 0, forward_mode: Any = "dropout", e
         train_model(training, path, seed=seed, epochs=epochs)
         q_hat = _calibrate(path.read_bytes(), calibration, seed=seed, forward_mode=forward_mode)
         path.replace(provider.get_model_path())
-    _write(provider.get_state_path(), pickled_state(q_hat, alpha=ALPHA))
+    write_in_one_step(provider.get_state_path(), pickled_state(q_hat, alpha=ALPHA))
     manifest = _manifest(provider, seed, forward_mode, q_hat)
     fresh = draw_buildings(FRESH_ROWS, np.random.default_rng(FRESH_SEED))
-    _write(folder / "sample" / "fresh_rows.csv", _csv(FEATURES, fresh.features))
-    _write(folder / "sample" / "fresh_targets.csv", _csv(TARGETS, fresh.targets))
-    _write(folder / "sample" / "manifest.json", json.dumps(manifest, indent=2).encode() + b"\n")
+    write_in_one_step(folder / "sample" / "fresh_rows.csv", _csv(FEATURES, fresh.features))
+    write_in_one_step(folder / "sample" / "fresh_targets.csv", _csv(TARGETS, fresh.targets))
+    write_in_one_step(folder / "sample" / "manifest.json", json.dumps(manifest, indent=2).encode() + b"\n")
     return manifest
 
 
@@ -133,17 +133,3 @@ def _csv(header: Iterable[str], rows: NDArray[np.float64]) -> bytes:
     writer.writerow(header)
     writer.writerows(rows.tolist())
     return text.getvalue().encode()
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Put the file in its place in one step, so that no reader meets half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, unfinished = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-        os.chmod(unfinished, 0o644)
-        os.replace(unfinished, path)
-    except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
-        raise

@@ -1,0 +1,1 @@
+"""What both sides agree on about active learning: feedback, scenarios, weak spots, suggestions, settings."""
