@@ -251,7 +251,11 @@ def _web(found: Mapping[str, Any]) -> str:
         for clients, load in one["loads"].items()
     ]
     about = [
-        [name, ", ".join(f"{package} {version}" for package, version in one["versions"].items()), one["about"]]
+        [
+            name,
+            ", ".join(f"{package} {version or 'not installed'}" for package, version in one["versions"].items()),
+            one["about"],
+        ]
         for name, one in found["contenders"].items()
     ]
     broken = [f"- {name}: {reason}" for name, one in found["contenders"].items() for reason in one["broken"]]
@@ -270,12 +274,48 @@ def _web(found: Mapping[str, Any]) -> str:
     )
 
 
+def _localization(found: Mapping[str, Any]) -> str:
+    sizes, reloads = found["sizes"], found["reloads"]
+    rows = []
+    for name, load in found["phases"].items():
+        statuses = ", ".join(f"{count:,} × {status}" for status, count in load["statuses"].items())
+        times = [f"{load[key]:.1f} ms" for key in ("mean_ms", "p50_ms", "p95_ms", "p99_ms")]
+        rows.append([name, statuses, f"{load['per_second']:,.0f}", *times])
+    return "\n\n".join(
+        [
+            "## Localization over HTTP",
+            _paragraph(f"""
+                `python benchmarks/run.py --parts localization`. The sample model ({
+                found["model_bytes"] / 1000:.0f} kB), one
+                gateway, one worker process, {sizes["receivers"]} × {
+                sizes["samples"]:,} samples as base64 a request, and
+                {
+                sizes["users"]
+            } users, all on the machine's cores. *Cold*: every recording another one, no cache. *Warm*:
+                {sizes["repeated"]} recordings again and again. Users pause {
+                sizes["think_seconds"]:g} s on average before each
+                request; *saturated* are those who do not. *Crowd*: {sizes["crowd"]:,} users without a pause, where
+                {
+                found["in_work"]
+            } requests may be in work. *Reload*: 20 users without a pause while the model was replaced
+                and reloaded {reloads["done"]} times (asked {reloads["asked"]} times, slowest {
+                reloads["slowest_ms"]:.0f} ms).
+                Only a 200 with a position and an ellipse counts for the times; {
+                sum(load["invalid"] for load in found["phases"].values())
+            } were invalid.
+            """),
+            table(["", "answers", "200s per second", "mean", "p50", "p95", "p99"], rows),
+        ]
+    )
+
+
 SECTIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "queues": _queues,
     "service": _service,
     "engines": _engines,
     "startup": _startup,
     "web": _web,
+    "localization": _localization,
 }
 
 

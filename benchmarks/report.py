@@ -14,11 +14,13 @@ import pages
 from part import RESULTS
 
 PARTS = ("machine", "queues", "service", "engines", "startup", "web")
+#: Measured only when asked for: it trains two models first.
+ON_REQUEST = ("localization",)
 
 
 def read(folder: Path) -> dict[str, Any]:
     """Return the results of each part that was measured."""
-    paths = {name: folder / f"{name}.json" for name in PARTS}
+    paths = {name: folder / f"{name}.json" for name in (*PARTS, *ON_REQUEST)}
     return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
 
 

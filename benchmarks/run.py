@@ -18,17 +18,18 @@ from part import parser, results_folder, say, workspace
 
 HERE = Path(__file__).parent
 MEASURED = report.PARTS[1:]
+KNOWN = (*MEASURED, *report.ON_REQUEST)
 
 
 def main() -> int:
     options = parser(__doc__)
-    options.add_argument("--parts", default=",".join(MEASURED), help=f"which, by comma: {', '.join(MEASURED)}")
+    options.add_argument("--parts", default=",".join(MEASURED), help=f"which, by comma: {', '.join(KNOWN)}")
     options.add_argument("--contenders", help="which contenders of the part `queues`, by comma")
     given = options.parse_args()
-    if unknown := set(given.parts.split(",")) - set(MEASURED):
-        options.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(MEASURED)}")
+    if unknown := set(given.parts.split(",")) - set(KNOWN):
+        options.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(KNOWN)}")
     given.folder = results_folder(given)
-    failed = measure([part for part in MEASURED if part in given.parts.split(",")], given)
+    failed = measure([part for part in KNOWN if part in given.parts.split(",")], given)
     report.write(given.folder)
     say(f"{given.folder / 'README.md'} is written")
     if failed:

@@ -74,6 +74,15 @@ CONTENDERS = (
         environment=_OPEN,
     ),
     Contender(
+        "uqueue-gateway-quiet",
+        "-m uqueue gateway",
+        "/v1/jobs",
+        "The same without log lines, which the others do not write either.",
+        ("uqueue", "fastapi", "uvicorn"),
+        headers=("Prefer: wait=10",),
+        environment={**_OPEN, "UQUEUE_LOG_LEVEL": "WARNING"},
+    ),
+    Contender(
         "mosec",
         "-m rivals.http_mosec",
         "/inference",

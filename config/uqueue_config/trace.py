@@ -39,7 +39,8 @@ class TraceContext:
     @property
     def headers_json(self) -> bytes:
         """The same as members of a JSON object, each with a comma after it."""
-        return to_json(self.headers)[1:-1] + b"," if self.headers else b""
+        headers = self.headers
+        return to_json(headers)[1:-1] + b"," if headers else b""
 
 
 #: What jobs submitted by this thread or asyncio task belong to.

@@ -81,7 +81,7 @@ def _wrap(app: Any, gateway: Gateway) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(origins),
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["*"],
             expose_headers=list(_EXPOSED),
         )

@@ -37,6 +37,8 @@ class Metrics:
         self.seconds = Histogram(
             "uqueue_gateway_request_seconds", "Time to answer.", labels, buckets=_BOUNDS, registry=self.registry
         )
+        # By what they are labelled with; to find them among all takes longer than to count.
+        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.active = Gauge("uqueue_gateway_active_requests", "Requests in work.", registry=self.registry)
         self.refused = Counter(
             "uqueue_gateway_refused", "Requests that the gateway itself refused.", ("code",), registry=self.registry
@@ -68,8 +70,13 @@ class Metrics:
         self._recorder.active -= path in _LOCALIZES
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        self.requests.labels(method, route, str(status)).inc()
-        self.seconds.labels(method, route).observe(seconds)
+        known = self._children.get((method, route, status))
+        if known is None:
+            known = self.requests.labels(method, route, str(status)), self.seconds.labels(method, route)
+            self._children[method, route, status] = known
+        count, histogram = known
+        count.inc()
+        histogram.observe(seconds)
         self._recorder.route(route, status, seconds)
 
     def refused_request(self, path: str, problem: Problem, seconds: float) -> None:
