@@ -135,7 +135,7 @@ def test_every_procfile_line_starts_and_stops(name: str, tmp_path: Path) -> None
         "worker": "ready.",
         "beat": "Sending due task",
         "flower": "Visit me at",
-        "web": '"event": "listening"',
+        "web": '"event":"listening"',
     }[name]
     with running_service(
         tmp_path / "service",

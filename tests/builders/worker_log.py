@@ -44,6 +44,7 @@ def check_traces(service: RunningService, gateway: RunningGateway) -> None:
     for answer in (good, bad):
         request_id, span_id = answer.headers["x-request-id"], answer.headers["traceparent"].split("-")[2]
         expected = {"trace_id": TRACE_ID, "span_id": span_id, "request_id": request_id}
+        eventually(lambda request_id=request_id: gateway.requests(request_id=request_id), "its line is written")
         job_id = gateway.requests(request_id=request_id)[0]["job_id"]
         eventually(lambda job_id=job_id: log_of_job(service, job_id), "the job is in the log")
         for line in log_of_job(service, job_id):

@@ -3,6 +3,7 @@
 CHAOS_EFFECTS      the file of notes (see effects.py)
 CHAOS_KILLS        how often processes kill themselves in all; never unless set
 CHAOS_KILL_SHARE   the probability of it for each batch, at a point that is drawn for each process
+CHAOS_KILL_POINTS  from which of POINTS it is drawn; all unless set
 
 A row that begins with 666 kills the process that computes it; one that begins with SLOW takes a while. Everything
 is wrapped here and nothing in the product knows.
@@ -41,6 +42,7 @@ COMPUTING_SECONDS = 0.003
 _notes = Notes(os.environ[VARIABLE])
 _kills = int(os.environ.get("CHAOS_KILLS", "0"))
 _share = float(os.environ.get("CHAOS_KILL_SHARE", "0"))
+_points = tuple(os.environ.get("CHAOS_KILL_POINTS", ",".join(POINTS)).split(","))
 
 
 class Fate:
@@ -55,7 +57,7 @@ class Fate:
             return
         if self._pid != os.getpid():  # forked
             self._pid, self._random = os.getpid(), random.Random(os.getpid())
-            self._point = self._random.choice(POINTS)
+            self._point = self._random.choice(_points)
         share = _share * (RETRIED if any(job.attempt > 1 for job in self.jobs) else 1)
         if point == self._point and self._random.random() < share and self._kills_so_far() < _kills:
             _notes.note("killing", point, len(self.jobs))

@@ -15,6 +15,8 @@ LANES = os.environ.get("CHAOS_LANES", "on").split(",")
 JOBS = _number("CHAOS_JOBS", 1_000)
 FAULTS = _number("CHAOS_FAULTS", 8)
 KILLS = _number("CHAOS_KILLS", 6)
+#: Where processes kill themselves: see `chaos.app.POINTS`; `asked,claimed` is the window around a claim.
+KILL_POINTS = os.environ.get("CHAOS_KILL_POINTS", "asked,claimed,computing,computed,committed")
 CUTS = _number("CHAOS_CUTS", 20)
 RESTARTS = _number("CHAOS_RESTARTS", 2)
 OUTAGE_SECONDS = _number("CHAOS_OUTAGE_SECONDS", 10)

@@ -11,7 +11,7 @@ from chaos.audit import reckon, settle
 from chaos.listener import Listener
 from chaos.producers import Flood
 from chaos.requests import Mix
-from chaos.sizes import KILLS
+from chaos.sizes import KILL_POINTS, KILLS
 from chaos.town import running_town
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
@@ -22,7 +22,8 @@ SHARE = 0.5
 
 def test_kills_inside_a_batch_lose_and_double_nothing(tmp_path: Path) -> None:
     began = time.monotonic()
-    env = {"CHAOS_KILLS": str(KILLS), "CHAOS_KILL_SHARE": str(SHARE), "UQUEUE_MAX_ATTEMPTS": "6"}
+    env = {"CHAOS_KILLS": str(KILLS), "CHAOS_KILL_SHARE": str(SHARE), "CHAOS_KILL_POINTS": KILL_POINTS}
+    env["UQUEUE_MAX_ATTEMPTS"] = "6"
     with (
         running_town(tmp_path, workers=2, env=env) as town,
         Listener(town.service.redis.url) as listener,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +100,35 @@ def test_a_process_that_ended_acknowledges_no_more(settings: Settings) -> None:
         gone = serving_key(DEFAULT_MODEL, names[dead])
         eventually(lambda: not connection.exists(gone), "it is withdrawn", seconds=10)
         assert connection.exists(serving_key(DEFAULT_MODEL, names[well]))
+
+
+def test_a_worker_that_does_not_end_when_it_is_asked_to_is_ended(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warden, "LIFELESS_SECONDS", 0.5)
+    hasty = settings.model_copy(update={"shutdown_seconds": timedelta(seconds=0.1)})
+    fork = multiprocessing.get_context("fork")
+    pids = fork.SimpleQueue()
+
+    def worker() -> None:
+        child = fork.Process(target=time.sleep, args=(60,))
+        child.start()
+        pids.put(child.pid)
+        guard = Warden(hasty, Table(), lambda: {child.pid})
+        guard.start()
+        guard.expect_end(sig="SIGTERM", how="Warm")
+        time.sleep(60)
+
+    process = fork.Process(target=worker)
+    process.start()
+    child_pid = pids.get()
+    process.join(20)
+    assert process.exitcode == warden.EX_SOFTWARE
+    eventually(lambda: not _is_there(child_pid), "its process is gone, too")
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -17,6 +17,7 @@ from celery.signals import (
     worker_process_init,
     worker_process_shutdown,
     worker_ready,
+    worker_shutting_down,
 )
 
 from uqueue_config.errors import SettingsError
@@ -59,7 +60,9 @@ def _watch_over_processes(sender: Any, **_: object) -> None:
     """Runs in the parent; a pool without processes of its own has nobody to end."""
     pool: Any = getattr(sender.controller.pool, "_pool", None)
     if process.table is not None and hasattr(pool, "_pool"):
-        Warden(Settings.load(), process.table, lambda: {child.pid for child in pool._pool}).start()
+        warden = Warden(Settings.load(), process.table, lambda: {child.pid for child in pool._pool})
+        warden.start()
+        worker_shutting_down.connect(warden.expect_end, weak=False)
 
 
 @worker_process_init.connect(weak=False)  # type: ignore[untyped-decorator]

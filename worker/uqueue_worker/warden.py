@@ -9,6 +9,7 @@ withdraws the acknowledgement, so that its jobs start again at once and not when
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 import os
 import signal
@@ -31,6 +32,8 @@ from uqueue_config.settings import Settings
 LIFELESS_SECONDS = 30.0
 BEAT_SECONDS = 1.0
 LOOK_SECONDS = 0.5
+#: The exit code of a worker that did not end by itself when it was asked to.
+EX_SOFTWARE = 70
 _MOST_PROCESSES = 1024
 #: pid, alive at, busy since (0: idle), id of the only job at hand (empty: several), the name it acknowledges under
 _ROW = struct.Struct("qdd128s256s")
@@ -98,12 +101,18 @@ class Warden:
         self._thread = threading.Thread(target=self._run, name="uqueue-warden", daemon=True)
         self._looked_at = time.monotonic()
         self._names: dict[int, str] = {}
+        self._end_by = math.inf
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
         self._stopping.set()
+
+    def expect_end(self, **_: object) -> None:
+        """The worker was asked to end. A pool one of whose processes was killed in the wrong moment never does."""
+        patience = 2 * self._settings.shutdown_seconds.total_seconds() + LIFELESS_SECONDS
+        self._end_by = min(self._end_by, time.monotonic() + patience)
 
     def _run(self) -> None:
         patience_from = time.monotonic()
@@ -118,6 +127,11 @@ class Warden:
                     self._names[row.pid] = row.name
                     self._look_at(row, now, patience_from)
             self._report_ended(children)
+            if now > self._end_by:
+                _log.error("shutdown_forced", processes=sorted(children))
+                for pid in children:
+                    _kill(pid)
+                os._exit(EX_SOFTWARE)
 
     def _look_at(self, row: Row, now: float, patience_from: float) -> None:
         limit = self._settings.time_limit_seconds.total_seconds()

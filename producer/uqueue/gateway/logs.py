@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from datetime import UTC, datetime
@@ -25,10 +26,11 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        try:
-            return to_json(line, fallback=str).decode()
-        except ValueError:  # half of a surrogate pair
-            return json.dumps(line, default=str)
+        with contextlib.suppress(ValueError):  # half of a surrogate pair
+            text = to_json(line, fallback=str)
+            if text.isascii():
+                return text.decode()
+        return json.dumps(line, default=str)  # escapes what some programs take for the end of a line
 
 
 class PlainLines(logging.Formatter):

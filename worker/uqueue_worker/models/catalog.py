@@ -178,7 +178,8 @@ class ModelCatalog:
                 return _Pinned(model, pair.model_file.size_bytes, "", math.inf, card)
             return self._look_up_name(spec, version, known)
         except ModelError as error:
-            return _Pinned(None, 0, error.message.rstrip("."), time.monotonic() + ALIAS_SECONDS)
+            reason = str(error.facts.get("reason", "")) if isinstance(error, VersionNotServed) else ""
+            return _Pinned(None, 0, reason or error.message.rstrip("."), time.monotonic() + ALIAS_SECONDS)
 
     def _look_up_name(self, spec: ModelSpec, name: str, known: _Pinned | None) -> _Pinned:
         """Ask the source what it calls so, in the background: other jobs must not wait for one that is far away."""
