@@ -37,6 +37,7 @@ def test_kills_inside_a_batch_lose_and_double_nothing(tmp_path: Path) -> None:
         print(f"  kills: {dict(effects.killed)}, with jobs in hand: {dict(effects.in_hand)}")
         assert found.failures == {}
         assert open_in_the_end == []
-        assert found.recomputed > 0
         assert found.restarted > 0
+        if not {"asked", "claimed"} >= set(KILL_POINTS.split(",")):  # there nothing is computed yet
+            assert found.recomputed > 0
         assert found.announced > 0.5 * found.jobs, "the listener was there"

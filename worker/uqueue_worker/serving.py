@@ -183,8 +183,12 @@ class Heartbeat:
     def _catch_up(self, track: str) -> None:
         store, pointer = self._models.stores[track], self._pointers[track]
         before, wish = store.version, pointer.read()
-        store.follow(wish)
-        if store.model is None and time.monotonic() - self._last_try.get(track, 0.0) > self._retry_seconds:
+        store.follow(wish, wake=False)
+        if (
+            store.model is None
+            and not store.on_demand
+            and time.monotonic() - self._last_try.get(track, 0.0) > self._retry_seconds
+        ):
             self._last_try[track] = time.monotonic()
             store.start(wish)
         pointer.move_if_unset()

@@ -144,3 +144,14 @@ def test_a_cache_that_cannot_be_written_does_not_keep_a_model_from_serving(root:
     store = make_store(root, ArtifactCache(tmp_path / "file"))
     store.start(None)
     assert store.state is ModelState.READY
+
+
+def test_a_model_on_demand_that_is_not_loaded_is_woken_by_jobs_alone(root: Path, cache: ArtifactCache) -> None:
+    write_workspace(root)
+    store = ModelStore("mccp-uq", LocalFilesystemProvider(root), cache, LoadOptions(), on_demand=True)
+    assert store.examine(1).outcome == "moved"
+    wish = Wish(store.version or "", 1)
+    store.unload()
+    assert store.follow(wish, wake=False)
+    assert (store.model, store.state) == (None, ModelState.UNLOADED)
+    assert store.serve(wish).identity.version == wish.version

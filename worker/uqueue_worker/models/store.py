@@ -195,12 +195,17 @@ class ModelStore:
         if self._serving is None:
             self.examine()
 
-    def follow(self, wish: Wish | None) -> bool:
+    def follow(self, wish: Wish | None, *, wake: bool = True) -> bool:
         """Serve the wanted version, unless that is an old wish: a job may have been claimed before the last move.
 
-        False if it could not be had, which is tried once and not for every job.
+        False if it could not be had, which is tried once and not for every job. Without `wake` a model on demand that
+        is not loaded stays so.
         """
-        if wish is None or wish.version == self.version or wish.number < self._followed:
+        serving = self._serving
+        if serving is None and self.on_demand and not wake:
+            return True
+        version = serving[1].version if serving else None
+        if wish is None or wish.version == version or wish.number < self._followed:
             self._followed = max(self._followed, wish.number if wish else 0)
             return True
         if self._left_alone(wish.version):
