@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Mapping
@@ -14,13 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from uqueue_config.errors import SettingsError
 from uqueue_config.plain_names import with_plain_names
 from uqueue_config.sources import MLflowSource, parse_source
 from uqueue_config.tls import with_checks
+from uqueue_config.variables import read_variables
 
 PREFIX = "UQUEUE_"
 LEARNING_PREFIX = "UQUEUE_LEARNING_"  # read, and checked likewise, by `uqueue_config.learning.settings`
@@ -364,17 +363,7 @@ class Settings(BaseSettings):
             for name, value in environ.items()
             if name.startswith(PREFIX) and not name.startswith(LEARNING_PREFIX)
         }
-        fields = {PREFIX + name.upper(): name for name in cls.model_fields}
-        problems = [_unknown(name, fields) for name in given if name not in fields]
-        values: dict[str, Any] = {fields[name]: value for name, value in given.items() if name in fields}
-        try:
-            settings = cls(**{**values, **overrides})
-        except ValidationError as error:
-            problems += [_wrong(item) for item in error.errors(include_url=False, include_input=False)]
-        if problems:
-            lines = "".join(f"\n  {problem}" for problem in sorted(problems))
-            raise SettingsError(f"The settings are not usable:{lines}", problems=sorted(problems))
-        return settings
+        return read_variables(cls, PREFIX, given, overrides)
 
     @property
     def broker(self) -> str:
@@ -407,16 +396,6 @@ def _to_text(value: Any) -> str:
     if isinstance(value, timedelta):
         return repr(value.total_seconds())
     return json.dumps(value) if isinstance(value, tuple) else str(value)
-
-
-def _unknown(name: str, known: Mapping[str, str]) -> str:
-    near = difflib.get_close_matches(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in known], n=1)
-    return f"{name}: no such setting" + (f"; did you mean {PREFIX}{near[0]}?" if near else "")
-
-
-def _wrong(item: Any) -> str:
-    message = str(item["msg"]).removeprefix("Value error, ")
-    return f"{PREFIX}{str(item['loc'][0]).upper()}: {message}" if item["loc"] else f"{PREFIX}*: {message}"
 
 
 def redact(url: str) -> str:

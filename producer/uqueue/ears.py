@@ -29,9 +29,17 @@ class Ear:
         self._heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def next(self, seconds: float) -> bytes | None:
-        """Return what was published, None if that takes longer than `seconds`. Raises RedisError."""
-        done, _ = await asyncio.wait([self._heard], timeout=seconds)
-        return self._heard.result() if done else None
+        """Return what was published since the last time, None if that takes longer than `seconds`. Raises RedisError.
+
+        Of several publications the first counts; they are reasons to look.
+        """
+        heard = self._heard
+        done, _ = await asyncio.wait([heard], timeout=seconds)
+        if not done:
+            return None
+        if heard.exception() is None:  # a lost connection stays lost
+            self._heard = asyncio.get_running_loop().create_future()
+        return heard.result()
 
     def hear(self, data: bytes) -> None:
         if not self._heard.done():

@@ -38,10 +38,17 @@ def raw_result(job_id: str, record: JobRecord | None, *, waited_seconds: float |
 
 
 def announced_result(announcement: bytes | None) -> Mapping[str, Any] | None:
-    """Return the result that was published, None where it has to be read from the record: a failure, or nothing yet."""
-    meta = from_json(announcement) if announcement else {}
+    """Return the result that was published, None where it has to be read from the record: a failure, or nothing yet,
+    or what nobody of ours has published.
+    """
+    try:
+        meta = from_json(announcement) if announcement else None
+    except ValueError:
+        return None
+    if not isinstance(meta, Mapping) or meta.get("status") != CELERY_STATE[JobState.SUCCEEDED]:
+        return None
     result = meta.get("result")
-    return result if meta.get("status") == CELERY_STATE[JobState.SUCCEEDED] and isinstance(result, Mapping) else None
+    return result if isinstance(result, Mapping) else None
 
 
 @dataclass(frozen=True)

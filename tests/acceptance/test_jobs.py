@@ -95,9 +95,16 @@ def test_submit_and_result(client: uqueue.Client) -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes_whoever_computes(client: uqueue.Client) -> None:
-    jobs = [client.submit(ROWS, seed=11) for _ in range(20)]
-    results = [job.result(timeout=20) for job in jobs]
-    assert len({job.status().worker for job in jobs}) == 2, "both processes took part"
+    results: list[uqueue.PredictionResult] = []
+    workers: set[str | None] = set()
+
+    def both_have_answered() -> bool:
+        jobs = [client.submit(ROWS, seed=11) for _ in range(20)]
+        results.extend(job.result(timeout=20) for job in jobs)
+        workers.update(job.status().worker for job in jobs)
+        return len(workers) == 2
+
+    eventually(both_have_answered, "both processes took part")
     assert len({result.lower.tobytes() + result.upper.tobytes() for result in results}) == 1
     assert results[0].seed == 11
     assert client.submit(ROWS).result(timeout=20).seed != 11

@@ -107,6 +107,25 @@ def test_a_failure_is_heard_as_one(settings: Settings, ledger: Ledger) -> None:
     asyncio.run(wait())
 
 
+@pytest.mark.parametrize("noise", [b"", b"{", b"[1]", b'{"status": "SUCCESS", "result": 7}', b"\xff"])
+def test_what_others_publish_on_the_channel_is_no_answer(settings: Settings, ledger: Ledger, noise: bytes) -> None:
+    async def wait() -> tuple[int, int]:
+        async with opened(settings, 1) as (_, [job]):
+            waiting = asyncio.create_task(job.message(timeout=20))
+            await asyncio.sleep(0.1)
+            ledger.connection.publish(result_key(job.id), noise)
+            await asyncio.sleep(0.3)
+            calls = int(ledger.connection.info("stats")["total_commands_processed"])
+            await asyncio.sleep(0.5)
+            looked = int(ledger.connection.info("stats")["total_commands_processed"]) - calls
+            commit(ledger, settings, (job.id, Outcome.success({"number": 1})))
+            return (await waiting)["number"], looked
+
+    number, looked = asyncio.run(wait())
+    assert number == 1
+    assert looked < 50, "it waits, and does not ask again and again"
+
+
 def test_waits_survive_the_loss_of_the_connection_that_listens(settings: Settings, ledger: Ledger) -> None:
     async def wait() -> list[int]:
         async with opened(settings, 20) as (_, jobs):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from uqueue_config.errors import SettingsError
 from uqueue_config.learning.values import Score
 from uqueue_config.settings import LEARNING_PREFIX as PREFIX
+from uqueue_config.variables import read_variables
 
 StrategyName = Literal["region", "real_time", "high_fidelity", "heterogeneous"]
 CrafterName = Literal["template", "rule", "optimise", "explore"]
@@ -58,23 +57,4 @@ class LearningSettings(BaseModel):
         """
         environ = os.environ if environ is None else environ
         given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
-        fields = {PREFIX + name.upper(): name for name in cls.model_fields}
-        problems = [_unknown(name, fields) for name in given if name not in fields]
-        values: dict[str, Any] = {fields[name]: value for name, value in given.items() if name in fields}
-        try:
-            settings = cls(**{**values, **overrides})
-        except ValidationError as error:
-            problems += [_wrong(item) for item in error.errors(include_url=False, include_input=False)]
-        if problems:
-            lines = "".join(f"\n  {problem}" for problem in sorted(problems))
-            raise SettingsError(f"The settings are not usable:{lines}", problems=sorted(problems))
-        return settings
-
-
-def _unknown(name: str, known: Mapping[str, str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def _wrong(item: Any) -> str:
-    return f"{PREFIX}{str(item['loc'][0]).upper()}: {str(item['msg']).removeprefix('Value error, ')}"
+        return read_variables(cls, PREFIX, given, overrides)

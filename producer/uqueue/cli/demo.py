@@ -178,7 +178,7 @@ def _ask_at_once(stage: Stage, rows: Any) -> IntervalPrediction:
 
 def _replace(stage: Stage, rows: Any) -> Tally:
     before = stage.client.model().wanted_version
-    with Traffic(stage.client, rows) as traffic, spinner("training again, jobs flow …"):
+    with Traffic.jobs(stage.client, rows) as traffic, spinner("training again, jobs flow …"):
         training = _start_training(stage, 2)
 
         def moved() -> bool:

@@ -21,13 +21,13 @@ from typing import Any
 
 from uqueue.cli.asking import post
 from uqueue.cli.failures import FAILED, OK
-from uqueue.cli.http_traffic import HttpTraffic
 from uqueue.cli.localization_map import draw_map, map_features
 from uqueue.cli.output import complain, say, stdout, table
 from uqueue.cli.recording import open_recording, write_atomically
 from uqueue.cli.signals import raised_once
 from uqueue.cli.sites import Site, distance_m, inside
 from uqueue.cli.stage import DemoStopped, heading, last_words, spinner, wait_until
+from uqueue.cli.traffic import Traffic
 from uqueue.cli.up import embedded_redis
 from uqueue.client import Client
 from uqueue.local import beat_service, child_environment, wait_for_worker, worker_service
@@ -243,7 +243,7 @@ def _base64_body(site: Site) -> dict[str, Any]:
 
 def _replace(stage: Stage) -> tuple[dict[str, Any], int]:
     before = _get(f"{stage.url}/model/info")["version"]
-    with HttpTraffic(f"{stage.url}/predict", [_base64_body(site) for site in stage.sites]) as traffic:
+    with Traffic.requests(f"{stage.url}/predict", [_base64_body(site) for site in stage.sites]) as traffic:
         training = _start_training(stage, "2", SECOND)
         with spinner("simulating and training again, requests flow …"):
             wait_until(

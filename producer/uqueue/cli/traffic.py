@@ -1,18 +1,22 @@
-"""A steady stream of small jobs, each of them awaited: what the demo keeps flowing while the model is replaced."""
+"""A steady stream of small requests, each of them awaited: what a demo keeps flowing while a model is replaced."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any, Self
 
+from uqueue.cli.asking import post
 from uqueue.client import Client
 from uqueue_config.errors import UqueueError
 
 JOBS_PER_SECOND = 40
+#: Recordings are larger than rows.
+HTTP_REQUESTS_PER_SECOND = 10
 ANSWER_SECONDS = 30.0
 
 
@@ -30,14 +34,32 @@ class Tally:
 
 
 class Traffic:
-    """Sends one-row jobs from a thread within a `with` block; the block ends when the last one is answered."""
+    """Asks for each item in turn, again and again, from a thread within a `with` block; ends with the last answer.
 
-    def __init__(self, client: Client, rows: Any) -> None:
+    `ask(item)` returns the version that answered, or raises UqueueError.
+    """
+
+    def __init__(self, ask: Callable[[Any], str], items: Iterable[Any], per_second: float) -> None:
         self.tally = Tally()
-        self._client = client
-        self._rows = rows
+        self._ask = ask
+        self._items = items
+        self._pause_seconds = 1 / per_second
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
+
+    @classmethod
+    def jobs(cls, client: Client, rows: Any) -> Self:
+        """Send one-row jobs."""
+        return cls(lambda row: client.submit([row]).result(timeout=ANSWER_SECONDS).model.version, rows, JOBS_PER_SECOND)
+
+    @classmethod
+    def requests(cls, url: str, bodies: Iterable[dict[str, Any]]) -> Self:
+        """Post bodies to a localization gateway, past its cache."""
+        return cls(
+            lambda body: str(post(url, {**body, "cache_enabled": False}, timeout=ANSWER_SECONDS)["model_version"]),
+            bodies,
+            HTTP_REQUESTS_PER_SECOND,
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -49,18 +71,16 @@ class Traffic:
 
     def _run(self) -> None:
         due = time.monotonic()
-        for row in cycle(self._rows):
+        for item in cycle(self._items):
             if self._ending.wait(max(0.0, due - time.monotonic())):
                 return
-            due = max(due + 1 / JOBS_PER_SECOND, time.monotonic())
-            self._ask(row)
+            due = max(due + self._pause_seconds, time.monotonic())
+            self._ask_once(item)
 
-    def _ask(self, row: Any) -> None:
+    def _ask_once(self, item: Any) -> None:
         started = time.monotonic()
         try:
-            prediction = self._client.submit([row]).result(timeout=ANSWER_SECONDS)
+            self.tally.answered[self._ask(item)] += 1
         except UqueueError as error:
             self.tally.failures.append(error.message)
-        else:
-            self.tally.answered[prediction.model.version] += 1
         self.tally.slowest_seconds = max(self.tally.slowest_seconds, time.monotonic() - started)

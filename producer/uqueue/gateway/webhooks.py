@@ -73,7 +73,8 @@ class Webhooks:
             await asyncio.wait(self._sending, timeout=CLOSE_SECONDS)
         for task in [*self._sending]:
             task.cancel()
-        await asyncio.gather(*self._sending, *self._watching.values(), return_exceptions=True)
+        running = [] if self._running is None else [self._running]
+        await asyncio.gather(*running, *self._sending, *self._watching.values(), return_exceptions=True)
         await self._ears.close()
         await self._redis.aclose()
 
