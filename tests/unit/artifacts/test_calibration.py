@@ -179,6 +179,13 @@ def test_slots_and_dict_together() -> None:
     assert data
 
 
+def test_an_escape_that_no_writer_of_pickles_makes() -> None:
+    data = write_state_pickle(marker="marked", protocol=0).replace(b"Vmarked\n", b"S'\\o'\n")
+    assert b"S'\\o'" in data
+    with pytest.raises(UqueueError, match="invalid escape"):
+        read_calibration_state(data)
+
+
 @given(st.binary(max_size=300))
 def test_random_bytes_are_refused_or_read(data: bytes) -> None:
     with pytest.raises(UqueueError):

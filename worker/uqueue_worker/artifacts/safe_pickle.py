@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import pickletools
 import struct
+import warnings
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -68,20 +69,22 @@ class PickleMachine:
         """Return what the pickle builds."""
         position: int | None = 0
         try:
-            for opcode, argument, position in pickletools.genops(data):  # noqa: B007
-                if opcode.name != "STOP":
-                    self.step(opcode.name, argument)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # escapes in texts that no writer of pickles makes
+                for opcode, argument, position in pickletools.genops(data):  # noqa: B007
+                    if opcode.name != "STOP":
+                        self.step(opcode.name, argument)
             if position is not None and position + 1 != len(data):
                 raise ValueError("bytes follow its end")
             value = self.pop()
-        except (ValueError, IndexError, KeyError, OverflowError, struct.error) as error:
+        except (ValueError, IndexError, KeyError, OverflowError, struct.error, Warning) as error:
             raise self.broken(error, position) from error
         if self.stack:
             raise ModelInvalid(file=self.file, reason="not a calibration pickle: it holds more than one object")
         return value
 
     def broken(self, error: Exception, position: int | None) -> ModelInvalid:
-        reason = str(error)[:160] if isinstance(error, ValueError) else "the opcodes do not fit together"
+        reason = str(error)[:160] if isinstance(error, ValueError | Warning) else "the opcodes do not fit together"
         if reason.startswith(("pickle exhausted", "expected ", "not enough data", "no newline found")):
             return IncompleteArtifact(file=self.file, reason=f"the pickle ends too early ({reason})")
         return ModelInvalid(file=self.file, reason=f"not a calibration pickle: {reason} (near byte {position})")
