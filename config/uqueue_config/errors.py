@@ -270,6 +270,11 @@ class ModelOutputInvalid(JobFailed):
 
     code = "model_output_invalid"
 
+    def row_below(self, rows: int) -> int | None:
+        """Return the first of so many rows whose answer cannot be, None where the worker did not say."""
+        row = self.facts.get("row")
+        return row if type(row) is int and 0 <= row < rows else None
+
 
 class InternalError(JobFailed):
     """The worker met an unforeseen problem. Its log has the details under reference {reference}."""

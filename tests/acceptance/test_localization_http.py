@@ -385,7 +385,8 @@ def test_outputs_that_cannot_be_are_neither_shown_nor_kept_and_their_version_is_
     # silence is all zeros, for which the answer is good; whatever else comes in moves it beyond the pole
     number = register_localizer(town.mlflow, tiny_localizer((89.0, 5.0), sway=1e4, seed=5))
     assert http.put(f"/model/versions/{number}", json={"weight": 1}).status_code == 200
-    problem(http.post("/predict", json=as_base64(iq(70))), 500, "ModelOutputInvalid")
+    mixed = {"predictions": [as_base64(np.zeros_like(iq(70))), as_base64(iq(70))]}
+    assert problem(http.post("/predict/batch", json=mixed), 500, "ModelOutputInvalid")["index"] == 1
     batch = {"predictions": [as_base64(iq(71))], "continue_on_error": True}
     problem(http.post("/predict/batch", json=batch), 500, "ModelOutputInvalid")
     eventually(lambda: events(town, "version_excluded"), "two failures were enough")

@@ -65,7 +65,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health.public)
     app.include_router(page.public)
     app.include_router(inference.health_router)
-    for routes in (jobs, events, models, inference, health, localization, admin, page):
+    # Routes are tried in their order, so what is asked for most comes first.
+    for routes in (localization, jobs, events, models, inference, health, admin, page):
         app.include_router(routes.router, dependencies=keyed)
     for prefix in analytics.PREFIXES:
         app.include_router(analytics.router, prefix=prefix, dependencies=keyed)

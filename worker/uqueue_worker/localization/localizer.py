@@ -149,7 +149,7 @@ class Localizer:
         for row, problem in enumerate(decoded.problems[begin:end]):
             if problem:
                 reason = f"{problem} (row {row})"
-                return ModelOutputInvalid(model=self.identity.name, version=self.version, reason=reason)
+                return ModelOutputInvalid(model=self.identity.name, version=self.version, reason=reason, row=row)
         rows = slice(begin, end)
         return Localization(
             latitude=decoded.latitude[rows],

@@ -27,8 +27,15 @@ class Found:
 
 
 def estimates(answers: Sequence[Localization]) -> list[tuple[Estimate, str]]:
-    """Return the outputs of each row with the version that gave them. Raises ModelOutputInvalid."""
-    return [(_estimate(answer, row), answer.model_version) for answer in answers for row in range(len(answer))]
+    """Return the outputs of each row with the version that gave them. Raises ModelOutputInvalid, with the row."""
+    found: list[tuple[Estimate, str]] = []
+    for answer in answers:
+        for row in range(len(answer)):
+            try:
+                found.append((_estimate(answer, row), answer.model_version))
+            except ValueError as error:
+                raise _invalid(answer.model_version, error, row=len(found)) from error
+    return found
 
 
 def shown(found: Found, settings: Settings) -> dict[str, Any]:
@@ -87,19 +94,16 @@ def utc_text(moment: datetime) -> str:
 
 
 def _estimate(answer: Localization, row: int) -> Estimate:
-    try:
-        return Estimate(
-            latitude=float(answer.latitude[row]),
-            longitude=float(answer.longitude[row]),
-            sigma_x=float(answer.sigma_x[row]),
-            sigma_y=float(answer.sigma_y[row]),
-            theta=float(answer.theta[row]),
-            confidence=None if answer.confidence is None else float(answer.confidence[row]),
-            uncertainty_source=answer.uncertainty_source,
-        )
-    except ValueError as error:
-        raise _invalid(answer.model_version, error) from error
+    return Estimate(
+        latitude=float(answer.latitude[row]),
+        longitude=float(answer.longitude[row]),
+        sigma_x=float(answer.sigma_x[row]),
+        sigma_y=float(answer.sigma_y[row]),
+        theta=float(answer.theta[row]),
+        confidence=None if answer.confidence is None else float(answer.confidence[row]),
+        uncertainty_source=answer.uncertainty_source,
+    )
 
 
-def _invalid(version: str, error: ValueError) -> ModelOutputInvalid:
-    return ModelOutputInvalid(job_id="", model="localization", version=version, reason=str(error))
+def _invalid(version: str, error: ValueError, **facts: Any) -> ModelOutputInvalid:
+    return ModelOutputInvalid(job_id="", model="localization", version=version, reason=str(error), **facts)

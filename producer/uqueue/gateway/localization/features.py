@@ -63,13 +63,21 @@ def _recipe(declaration: Declaration) -> Recipe:
     return declaration.recipe()
 
 
+#: What takes no longer than some hundred microseconds: a base64 text of so many characters, 3 x 4096 samples.
+SMALL = 3 * 4096 * 8 * 4 // 3
+
+
 class Threads:
-    """Runs work on the processor's cores beside the event loop."""
+    """Runs work on the processor's cores beside the event loop; what is small at once: a thread that shares the
+    interpreter's lock with a busy loop waits up to 5 ms for each of its turns.
+    """
 
     def __init__(self, count: int) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="uqueue-localization")
 
-    async def run(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[[], T], *, is_small: bool = False) -> T:
+        if is_small:
+            return work()
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from uqueue.gateway.documents import BODY, responses
+from uqueue.gateway.localization.features import SMALL
 from uqueue.gateway.localization.refusals import RETRY, refusal
 from uqueue.gateway.localization.requests import read_batch, read_single, unpacked
 from uqueue.gateway.localization.schemas import (
@@ -42,7 +43,7 @@ async def predict(request: Request, localizer: LocalizerState) -> Response:
     """Locate an emitter: IQ samples in, position and uncertainty out."""
 
     async def answered(data: bytes, started: float) -> bytes:
-        item = await localizer.threads.run(partial(read_single, data))
+        item = await localizer.threads.run(partial(read_single, data), is_small=len(data) <= SMALL)
         return to_json(await localizer.answer(item, started))
 
     return await _measured("predict", request, localizer, answered)

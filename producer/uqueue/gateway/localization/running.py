@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uqueue.aio import AsyncClient, AsyncJob
-from uqueue_config.errors import InvalidMessage, JobFailed, JobNotFinished, UqueueError
+from uqueue_config.errors import InvalidMessage, JobFailed, JobNotFinished, ModelOutputInvalid, UqueueError
 from uqueue_config.localization import Localization
 
 #: What a message holds beside its features.
@@ -27,8 +27,8 @@ async def localize(
 ) -> list[Localization]:
     """Return the answers to float32 rows (n, values), in order, each for up to `most` of them.
 
-    Raises JobNotFinished after `seconds`, and what the jobs ended with. Whatever is not wanted any more, because of an
-    error or because nobody waits, is cancelled.
+    Raises JobNotFinished after `seconds`, and what the jobs ended with, a ModelOutputInvalid with its row among all.
+    Whatever is not wanted any more, because of an error or because nobody waits, is cancelled.
     """
     if seconds <= 0:
         raise JobNotFinished(job_id="", state="queued", timeout_seconds="0")
@@ -38,7 +38,10 @@ async def localize(
         jobs = [await client.submit(parts[0], model, version=version, expires=seconds)]
     else:
         jobs = await client.submit_many(parts, model, version=version, expires=seconds)
-    waiting = [asyncio.ensure_future(_result(job, deadline, len(part))) for job, part in zip(jobs, parts, strict=True)]
+    waiting = [
+        asyncio.ensure_future(_result(job, deadline, len(part), first=number * most))
+        for number, (job, part) in enumerate(zip(jobs, parts, strict=True))
+    ]
     try:
         return list(await asyncio.gather(*waiting))
     except BaseException:
@@ -49,12 +52,16 @@ async def localize(
         raise
 
 
-async def _result(job: AsyncJob, deadline: float, rows: int) -> Localization:
+async def _result(job: AsyncJob, deadline: float, rows: int, first: int) -> Localization:
     left = max(0.0, deadline - asyncio.get_running_loop().time())
     try:
         found = Localization.from_message(await job.message(left))
     except InvalidMessage as error:
         raise JobFailed(job_id=job.id, reason=error.message) from error
+    except ModelOutputInvalid as error:
+        if (row := error.row_below(rows)) is not None:
+            error.facts["row"] = first + row
+        raise
     job.let_go()
     if len(found) != rows:
         raise JobFailed(job_id=job.id, reason=f"{len(found)} answers to {rows} rows")

@@ -18,7 +18,7 @@ import numpy as np
 from uqueue.gateway.localization.answers import Found, complete, estimates, new_session, record, shown
 from uqueue.gateway.localization.arms import SharedArms
 from uqueue.gateway.localization.cache import PredictionCache, cache_key
-from uqueue.gateway.localization.features import Features, Threads, features_of, zeros_for
+from uqueue.gateway.localization.features import SMALL, Features, Threads, features_of, zeros_for
 from uqueue.gateway.localization.named import localization_model
 from uqueue.gateway.localization.refusals import not_loaded, refusal
 from uqueue.gateway.localization.requests import Batch, Item
@@ -140,13 +140,15 @@ class Localizer:
         return Outcome(done, total_ms, problems)
 
     async def _prepare(self, works: Sequence[Work], card: ModelCard, *, named: bool) -> None:
-        """Make the features of all items, and the keys of those that may come from the cache, in threads."""
+        """Make the features of all items, and the keys of those that may come from the cache."""
         settings = self.settings
         limits = settings.localization_min_samples, settings.localization_max_samples
+        alone = len(works) == 1
 
         async def prepare(work: Work) -> None:
             try:
-                features, work.key = await self.threads.run(partial(_prepared, work.item, card, *limits))
+                prepared = partial(_prepared, work.item, card, *limits)
+                features, work.key = await self.threads.run(prepared, is_small=alone and _is_small(work.item))
                 self.recorder.preprocessing(features.seconds)
                 work.features = features
             except UqueueError as error:
@@ -190,7 +192,7 @@ class Localizer:
             await self._run(works, choice, batch, started)
         except UqueueError as error:
             if not batch.continue_on_error:
-                raise
+                raise _named(error, works) from error
             if isinstance(error, ModelOutputInvalid) and len(works) > 1:
                 for work in works:
                     await self._compute_each([work], choice, batch, started)
@@ -214,7 +216,8 @@ class Localizer:
         await self.cache.put({work.key: one.estimate for work, one in zip(works, found, strict=True) if work.key})
 
     async def _show(self, works: Sequence[Work], found: Sequence[Found]) -> None:
-        shows = [self.threads.run(partial(shown, one, self.settings)) for one in found]
+        alone = len(found) == 1
+        shows = [self.threads.run(partial(shown, one, self.settings), is_small=alone) for one in found]
         for work, one, members in zip(works, found, await asyncio.gather(*shows), strict=True):
             work.found, work.members = one, members
 
@@ -272,6 +275,12 @@ class Localizer:
         return answers[0].model_version
 
 
+def _named(error: UqueueError, works: Sequence[Work]) -> Exception:
+    """Return the error, or the problem that names the item which it is about, where it says so and there are others."""
+    row = error.row_below(len(works)) if isinstance(error, ModelOutputInvalid) else None
+    return error if row is None or len(works) == 1 else refusal(error, works[row].index)
+
+
 def _stop_at_first(works: Sequence[Work], batch: Batch) -> None:
     for work in works:
         if work.problem is not None and not batch.continue_on_error:
@@ -281,6 +290,10 @@ def _stop_at_first(works: Sequence[Work], batch: Batch) -> None:
 def _prepared(item: Item, card: ModelCard, min_samples: int, max_samples: int) -> tuple[Features, str | None]:
     features = features_of(item, card.declaration, min_samples, max_samples)
     return features, _key(card, features) if item.cache_enabled else None
+
+
+def _is_small(item: Item) -> bool:
+    return item.iq_base64 is not None and len(item.iq_base64) <= SMALL
 
 
 def _key(card: ModelCard, features: Features) -> str:
