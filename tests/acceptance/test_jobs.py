@@ -280,6 +280,7 @@ def test_a_celery_revoke_is_a_cancel(foreign: Celery, client: uqueue.Client) -> 
     blockers = [long_job(client) for _ in range(4)]
     job = client.submit(ROWS)
     foreign.control.revoke(job.id)
+    eventually(lambda: job.status().cancel_requested or job.status().state == "cancelled", "the worker heard of it")
     for blocker in blockers:
         blocker.cancel()
     with pytest.raises(JobCancelled):

@@ -155,7 +155,8 @@ def test_a_whole_worker_killed_in_mid_work_loses_nothing(service: RunningService
 def test_a_message_popped_and_lost_comes_back(service: RunningService) -> None:
     """What a kill between Celery's pop and its own note of it leaves behind."""
     blockers = [service.client.submit(LONG) for _ in range(4)]
-    eventually(lambda: sum(job.status().state == "running" for job in blockers) == 2, "both processes are busy")
+    both = lambda: sum(job.status().state == "running" for job in blockers) == 2  # noqa: E731
+    eventually(both, "both processes are busy", seconds=60)
     with connect(service.settings.broker) as connection:
         job = service.client.submit(ROW)
         assert connection.lpop("predictions") is not None
