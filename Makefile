@@ -1,5 +1,5 @@
-# The whole interface: make install | demo | demo-localization | up | test | check | bench | simulate | chaos | fuzz
-# | test-monitoring | test-browser
+# The whole interface: make install | demo | demo-localization | demo-learning | up | test | check | bench | simulate
+# | chaos | fuzz | test-monitoring | test-browser
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,8 @@ TORCH := $(VENV)/.torch
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: install demo demo-localization up test check bench simulate chaos fuzz test-monitoring test-browser clean
+.PHONY: install demo demo-localization demo-learning up test check bench simulate chaos fuzz test-monitoring test-browser
+.PHONY: clean
 
 install: $(STAMP)
 
@@ -24,6 +25,9 @@ demo: install
 
 demo-localization: install
 	$(BIN)/uqueue demo-localization
+
+demo-learning: install
+	$(BIN)/uqueue learn demo
 
 up: install
 	$(BIN)/uqueue up
@@ -52,13 +56,13 @@ bench: install
 test-monitoring: install
 	MONITORING=1 $(BIN)/python -m pytest tests/monitoring -s
 
-# The gateway's page in a real browser, with an accessibility checker; needs `apt-get install chromium`, or CHROMIUM=path.
-# PICTURES=folder keeps what it looked like.
+# The gateway's page and a report of learning in a real browser, with an accessibility checker; needs `apt-get install
+# chromium`, or CHROMIUM=path. PICTURES=folder keeps what they looked like.
 test-browser: install
 	@test -n "$$CHROMIUM" || command -v chromium chromium-browser google-chrome >/dev/null || \
 	{ echo "There is no Chromium: apt-get install chromium, or CHROMIUM=/path/to/chromium make test-browser." >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,browser]"
-	$(BIN)/python -m pytest tests/browser/check_page.py
+	$(BIN)/python -m pytest tests/browser/check_page.py tests/browser/check_learning_report.py
 
 # Random interleavings of ledger, lane and sweeper under a fake clock, a crash at any step; prints the seed that fails.
 simulate: install
@@ -66,7 +70,7 @@ simulate: install
 
 chaos: install
 	CHAOS_SEEDS=1,2,3 CHAOS_LANES=on,off CHAOS_JOBS=10000 CHAOS_FAULTS=100 CHAOS_KILLS=200 CHAOS_CUTS=300 CHAOS_RESTARTS=50 \
-	CHAOS_OUTAGE_SECONDS=60 $(BIN)/python -m pytest tests/chaos -m chaos -s
+	CHAOS_OUTAGE_SECONDS=60 CHAOS_LEARNING_FAULTS=all $(BIN)/python -m pytest tests/chaos -m chaos -s
 
 # At least 20,000 requests made from the gateway's OpenAPI document, good ones and bad ones, to a gateway that runs.
 fuzz: install

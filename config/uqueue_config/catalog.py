@@ -22,10 +22,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from uqueue_config.classification import ENGINE as CLASSIFIER
 from uqueue_config.errors import SettingsError
 from uqueue_config.messages import MODEL_NAME
 from uqueue_config.names import DEFAULT_MODEL, canary_of, shadow_of
 from uqueue_config.settings import NO_BUCKET, Engine, ForwardMode, Settings, above_zero, checked_source
+from uqueue_config.sources import parse_versions_folder
 
 MAX_FILE_BYTES = 1024 * 1024
 _STRICT = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -100,7 +102,7 @@ class ModelSpec:
         """Return the model that the settings alone describe."""
         return cls(
             name=name,
-            source=settings.artifact_source,
+            source=_source(settings, None, settings.engine),
             forward_mode=settings.forward_mode,
             engine=settings.engine,
             target_scale=settings.target_scale,
@@ -178,7 +180,7 @@ def _spec(settings: Settings, name: str, entry: _Entry) -> ModelSpec:
     shared = ("forward_mode", "engine", "target_scale", "target_offset", "target_unit")
     return ModelSpec(
         name=name,
-        source=settings.artifact_source if entry.source is None else entry.source,
+        source=_source(settings, entry.source, entry.engine or settings.engine),
         **{member: or_setting(member) for member in shared},
         nominal_coverage=entry.nominal_coverage,
         memory_limit_bytes=entry.memory_limit_bytes,
@@ -189,7 +191,17 @@ def _spec(settings: Settings, name: str, entry: _Entry) -> ModelSpec:
     )
 
 
+def _source(settings: Settings, given: str | None, engine: Engine) -> str | None:
+    """Return the source of an entry; a classifier's is always a text, to which the name of a version can be added."""
+    source = given or settings.artifact_source
+    if source is None and engine == CLASSIFIER and settings.workspace_root is not None:
+        return str(settings.workspace_root)
+    return source
+
+
 def _problems(spec: ModelSpec, settings: Settings) -> Iterator[str]:
+    if spec.engine == CLASSIFIER:
+        yield from _classifier_problems(spec)
     if spec.engine == "onnx":
         yield from (f"models.{track}: {NO_BUCKET}" for track, source in spec.tracks if (source or "").startswith("s3:"))
         if spec.shadow_source is not None:
@@ -198,6 +210,16 @@ def _problems(spec: ModelSpec, settings: Settings) -> Iterator[str]:
         for track, source in spec.tracks:
             if (source or "").startswith("models:/"):
                 yield f"models.{track}: source names an MLflow registry: set UQUEUE_MLFLOW_TRACKING_URL"
+
+
+def _classifier_problems(spec: ModelSpec) -> Iterator[str]:
+    for track, source in spec.tracks:
+        try:
+            parse_versions_folder(source or "")
+        except ValueError as error:
+            yield f"models.{track}: {error}"
+    if spec.shadow_source is not None:
+        yield f"models.{spec.name}.shadow: a classifier (engine = {CLASSIFIER}) has none; use a canary"
 
 
 def _unusable(path: Path, problems: list[str]) -> SettingsError:

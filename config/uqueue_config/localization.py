@@ -13,7 +13,7 @@ from pydantic_core import from_json
 
 from uqueue_config.arrays import Encoding, decode_array, encode_array
 from uqueue_config.errors import InvalidMessage
-from uqueue_config.prediction import IntervalPrediction, ModelIdentity
+from uqueue_config.prediction import ModelIdentity
 from uqueue_config.recipes import Recipe, find_recipe
 from uqueue_config.recipes.envelope_logmel import BANDS, FRAMES
 
@@ -242,9 +242,3 @@ class Localization:
 
 
 _ARRAYS = ("latitude", "longitude", "sigma_x", "sigma_y", "theta")
-
-
-def read_answer(message: Mapping[str, Any]) -> IntervalPrediction | Localization:
-    """Read a job's result, whichever of the two kinds it is. Raises InvalidMessage."""
-    kind = Localization if message.get("kind") == KIND else IntervalPrediction
-    return kind.from_message(message)

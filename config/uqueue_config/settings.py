@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from uqueue_config.plain_names import with_plain_names
-from uqueue_config.sources import MLflowSource, parse_source
+from uqueue_config.sources import MLflowSource, parse_source, parse_versions_folder
 from uqueue_config.tls import with_checks
 from uqueue_config.variables import read_variables
 
@@ -99,7 +99,7 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
 ForwardMode = Literal["dropout", "deterministic"]
-Engine = Literal["auto", "fused", "numpy", "tensorflow", "torch", "onnx"]
+Engine = Literal["auto", "fused", "numpy", "tensorflow", "torch", "onnx", "onnx-classifier"]
 PerTarget = Annotated[tuple[float, ...], NoDecode, BeforeValidator(_numbers)]
 
 
@@ -161,7 +161,8 @@ class Settings(BaseSettings):
     engine: Engine = Field(
         "auto",
         description="What computes the passes; auto takes the first that can: fused (compiled), NumPy, TensorFlow or, "
-        "for a model of its own, PyTorch. onnx: the model is one for localization (docs/localization.md).",
+        "for a model of its own, PyTorch. onnx: the model is one for localization (docs/localization.md); "
+        "onnx-classifier: an ensemble classifier (docs/learning.md).",
     )
     onnx_providers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = Field(
         ("CPUExecutionProvider",),
@@ -348,6 +349,8 @@ class Settings(BaseSettings):
             raise ValueError("artifact_source names an MLflow registry: set mlflow_tracking_url")
         if self.engine == "onnx" and (self.artifact_source or "").startswith("s3:"):
             raise ValueError(f"artifact_source: {NO_BUCKET}")
+        if self.engine == "onnx-classifier" and self.artifact_source is not None:
+            parse_versions_folder(self.artifact_source)
         return self
 
     @classmethod

@@ -6,6 +6,12 @@ s3://bucket/prefix?version=@canary          what the alias names
 s3://bucket/prefix?version=2026-11-21       exactly this version
 models:/name@production                     what the alias names in an MLflow registry
 models:/name/Production, models:/name/3     the newest version in a stage; exactly this version
+
+For classifiers, a folder with <model>/<version>/ and <model>/aliases.json:
+
+/path/to/models                             what the alias production names there
+/path/to/models?version=@latest             what another alias names
+/path/to/models?version=7                   exactly this version
 """
 
 from __future__ import annotations
@@ -17,9 +23,12 @@ from typing import Final, Literal
 from urllib.parse import parse_qs, urlsplit
 
 LATEST: Final = "latest"
+SERVED_ALIAS: Final = "@production"
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 _PREFIX: Final = re.compile(r"[A-Za-z0-9!_.*'()+=@-]+(/[A-Za-z0-9!_.*'()+=@-]+)*", re.ASCII)
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_CLASSIFIERS: Final = "classifiers (engine = onnx-classifier) come from a folder of versions"
+_FOLDER_VERSION: Final = re.compile(r"@?[A-Za-z0-9][A-Za-z0-9_.-]{0,199}", re.ASCII)
 _REGISTERED: Final = re.compile(r"[^/:@?#\s][^/:@?#]{0,199}")
 
 
@@ -61,6 +70,17 @@ class MLflowSource:
     def __str__(self) -> str:
         separator = {"none": "", "alias": "@", "stage": "/", "version": "/"}[self.kind]
         return f"models:/{self.model}{separator}{self.wanted}"
+
+
+@dataclass(frozen=True)
+class VersionsFolder:
+    """A folder with versions of classifiers. `version` is "@" and an alias, or the name of a version's folder."""
+
+    path: Path
+    version: str = SERVED_ALIAS
+
+    def __str__(self) -> str:
+        return str(self.path) if self.version == SERVED_ALIAS else f"{self.path}?version={self.version}"
 
 
 ArtifactSource = FolderSource | S3Source | MLflowSource
@@ -114,3 +134,13 @@ def parse_mlflow(text: str) -> MLflowSource:
     ):
         raise ValueError("expected models:/name@alias, models:/name/Stage or models:/name/3")
     return source
+
+
+def parse_versions_folder(text: str) -> VersionsFolder:
+    """Return what the source of a classifier names. Raises ValueError."""
+    folder, question, query = text.partition("?")
+    version = query.removeprefix("version=") if question else SERVED_ALIAS
+    named = not question or query.startswith("version=")
+    if not folder.startswith("/") or not named or not _FOLDER_VERSION.fullmatch(version):
+        raise ValueError(f"{_CLASSIFIERS}: /folder, /folder?version=@alias or /folder?version=name")
+    return VersionsFolder(Path(folder), version)

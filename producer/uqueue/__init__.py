@@ -10,6 +10,7 @@ print(job.result(timeout=10).lower)
 from uqueue.aio import AsyncClient, AsyncJob
 from uqueue.client import Client, Job
 from uqueue.status import ModelStatus, ReloadReport
+from uqueue_config.classification import Classification
 from uqueue_config.errors import UqueueError
 from uqueue_config.ledger import JobStatus
 from uqueue_config.localization import Localization
@@ -20,6 +21,7 @@ from uqueue_config.settings import Settings
 __all__ = [
     "AsyncClient",
     "AsyncJob",
+    "Classification",
     "Client",
     "IntervalPrediction",
     "Job",

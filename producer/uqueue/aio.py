@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import redis.asyncio
 from redis.exceptions import RedisError
@@ -17,10 +17,10 @@ from uqueue.ears import Ears
 from uqueue.gathering import Gatherer
 from uqueue.status import ModelStatus, ReloadReport, announced_result, job_status, raw_result, status_from
 from uqueue.submission import Expires, Submission, prepare, prepare_many, prepare_poll, together
+from uqueue_config.answers import read_answer
 from uqueue_config.connections import connect_async, translated
 from uqueue_config.errors import JobNotFound, ServiceUnreachable, UnknownModel
 from uqueue_config.ledger import Application, AsyncLedger, JobRecord, JobStatus, LedgerCommands, Opened, Verdict
-from uqueue_config.localization import read_answer
 from uqueue_config.messages import PollReport
 from uqueue_config.names import (
     DEFAULT_MODEL,
@@ -33,6 +33,9 @@ from uqueue_config.names import (
 )
 from uqueue_config.prediction import IntervalPrediction
 from uqueue_config.settings import Settings
+
+if TYPE_CHECKING:
+    from uqueue.learning import AsyncLearning
 
 #: How many submissions of one job each travel together, where many wait at a time, and how large these may be.
 GATHERED = 128
@@ -163,6 +166,13 @@ class AsyncClient:
         while not (status := await self.model(model)).converged and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         return ReloadReport(poll, status)
+
+    @property
+    def learning(self) -> AsyncLearning:
+        """Active learning: runs, weak spots, scenarios. Asks the learning worker, at the first call."""
+        from uqueue.learning import AsyncLearning  # only programs that use it need it
+
+        return AsyncLearning(self)
 
     # --- what AsyncJob calls ---
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import redis
 
@@ -13,10 +13,10 @@ from uqueue.announcements import Listeners
 from uqueue.dead import DeadLetters
 from uqueue.status import ModelStatus, ReloadReport, announced_result, job_status, raw_result, status_from
 from uqueue.submission import Expires, Submission, prepare, prepare_many, prepare_poll
+from uqueue_config.answers import read_answer
 from uqueue_config.connections import connect, translated
 from uqueue_config.errors import JobNotFound, ServiceUnreachable, UnknownModel
 from uqueue_config.ledger import Application, JobRecord, JobStatus, Ledger, LedgerCommands
-from uqueue_config.localization import read_answer
 from uqueue_config.messages import PollReport
 from uqueue_config.names import (
     DEFAULT_MODEL,
@@ -29,6 +29,9 @@ from uqueue_config.names import (
 )
 from uqueue_config.prediction import IntervalPrediction
 from uqueue_config.settings import Settings
+
+if TYPE_CHECKING:
+    from uqueue.learning import Learning
 
 #: Jobs per round trip in `submit_many`.
 BATCH = 500
@@ -55,7 +58,8 @@ class Job:
     def result(self, timeout: float | None = None) -> IntervalPrediction:
         """Wait for the end of the job, at most `timeout` seconds (for ever if None), and return its intervals.
 
-        A job of a localization model gives a `Localization`, which type checkers have to be told (isinstance).
+        A job of a localization model gives a `Localization`, one of a classifier a `Classification`, which type
+        checkers have to be told (isinstance).
         Raises JobNotFinished, JobFailed and its subclasses, JobCancelled, JobExpired, ResultExpired, JobNotFound, the
         worker's InvalidFeatures and ModelError, or ServiceUnreachable.
         """
@@ -172,6 +176,13 @@ class Client:
         while not (status := self.model(model)).converged and time.monotonic() < deadline:
             time.sleep(0.05)
         return ReloadReport(poll, status)
+
+    @property
+    def learning(self) -> Learning:
+        """Active learning: runs, weak spots, scenarios. Asks the learning worker, at the first call."""
+        from uqueue.learning import Learning  # only programs that use it need it
+
+        return Learning(self)
 
     # --- what Job calls ---
 

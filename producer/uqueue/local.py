@@ -19,7 +19,7 @@ from uqueue.client import Client
 from uqueue.supervisor import Asked, Service, StopSteps, never
 from uqueue_config.errors import ServiceUnreachable
 from uqueue_config.messages import Acknowledgement
-from uqueue_config.settings import PREFIX, Settings
+from uqueue_config.settings import LEARNING_PREFIX, PREFIX, Settings
 
 WORKER_APP = "uqueue_worker.app"
 #: How long Celery may take over a cold shutdown.
@@ -30,8 +30,14 @@ _LOOK_SECONDS = 0.1
 
 
 def child_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return `environ` with exactly these settings in it."""
-    other = {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
+    """Return `environ` with exactly these settings in it; those of active learning, which have a prefix of their own,
+    stay.
+    """
+    other = {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith(PREFIX) or name.startswith(LEARNING_PREFIX)
+    }
     return {**other, "PYTHONUNBUFFERED": "1", **settings.environment()}
 
 

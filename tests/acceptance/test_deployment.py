@@ -18,6 +18,7 @@ from builders.artifacts import write_workspace
 from builders.guarded_redis import load_make_users
 from builders.service import running_service
 from builders.waiting import eventually
+from uqueue_config.learning.settings import LearningSettings
 from uqueue_config.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,8 @@ def test_compose_runs_the_procfile_lines() -> None:
 def test_compose_services() -> None:
     services = COMPOSE["services"]
     own = {"redis-users", "redis", "worker", "beat", "flower", "web"}
-    assert set(services) == own | {"minio", "minio-bucket", "prometheus", "grafana"}
+    learning = {"postgres", "learning-migrate", "learning"}
+    assert set(services) == own | learning | {"minio", "minio-bucket", "prometheus", "grafana"}
     assert {name for name in services if "profiles" not in services[name]} == own
     redis = " ".join(services["redis"]["command"])
     assert "--appendonly yes" in redis
@@ -48,7 +50,13 @@ def test_compose_services() -> None:
 
 def test_compose_gives_each_service_its_own_redis_user() -> None:
     services = COMPOSE["services"]
-    for name, user in {"worker": "worker", "beat": "beat", "flower": "flower", "web": "gateway"}.items():
+    for name, user in {
+        "worker": "worker",
+        "beat": "beat",
+        "flower": "flower",
+        "web": "gateway",
+        "learning": "learning",
+    }.items():
         variable = f"${{REDIS_{user.upper()}_PASSWORD:?see docs/security.md}}"
         assert services[name]["environment"]["UQUEUE_BROKER_URL"] == f"redis://{user}:{variable}@redis:6379/0"
         assert str(services[name]).count("REDIS_") == 1
@@ -82,6 +90,24 @@ def test_compose_brings_a_store_with_a_bucket_on_request() -> None:
     assert all(port.startswith("127.0.0.1:") for port in store["ports"])
 
 
+def test_compose_migrates_before_the_learning_worker_starts_which_alone_knows_the_database() -> None:
+    services = COMPOSE["services"]
+    database, migrate, worker = (services[name] for name in ("postgres", "learning-migrate", "learning"))
+    assert [one["profiles"] for one in (database, migrate, worker)] == [["learning"]] * 3
+    assert migrate["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    assert migrate["command"] == ["uqueue", "learn", "migrate"]
+    assert migrate["restart"] == "no"
+    assert worker["depends_on"] == {
+        "redis": {"condition": "service_healthy"},
+        "learning-migrate": {"condition": "service_completed_successfully"},
+    }
+    knows = {name for name, one in services.items() if "LEARNING_DATABASE_PASSWORD" in str(one)}
+    assert knows == {"postgres", "learning-migrate", "learning"}
+    assert "ports" not in database
+    assert worker["volumes"] == [f"learning-data:{worker['environment']['UQUEUE_LEARNING_DATA_DIR']}"]
+    assert "learning" in worker["build"]["args"]["EXTRAS"]
+
+
 def test_compose_passes_the_source_of_models_on_to_the_worker_only() -> None:
     services = COMPOSE["services"]
     passed = {
@@ -99,6 +125,7 @@ def test_compose_passes_the_source_of_models_on_to_the_worker_only() -> None:
 
 def test_compose_sets_only_settings_that_exist() -> None:
     known = {f"UQUEUE_{name.upper()}" for name in Settings.model_fields}
+    known |= {f"UQUEUE_LEARNING_{name.upper()}" for name in LearningSettings.model_fields}
     for service in COMPOSE["services"].values():
         environment = service.get("environment", {})
         values = {
@@ -111,6 +138,7 @@ def test_compose_sets_only_settings_that_exist() -> None:
         if values:
             values["UQUEUE_BROKER_URL"] = "redis://redis:6379/0"
             Settings.load(values)
+            LearningSettings.load(values)
 
 
 def test_the_image_runs_as_nobody_in_particular_and_copies_what_exists() -> None:
@@ -136,7 +164,13 @@ def test_every_procfile_line_starts_and_stops(name: str, tmp_path: Path) -> None
         "beat": "Sending due task",
         "flower": "Visit me at",
         "web": '"event":"listening"',
+        "learning": "ready.",
     }[name]
+    learning = {  # which needs no database before its first task
+        "UQUEUE_LEARNING_DATABASE": "postgresql://nobody@127.0.0.1:1/none",
+        "UQUEUE_LEARNING_DATA_DIR": str(tmp_path),
+        "UQUEUE_LEARNING_TICK_SECONDS": "3600",
+    }
     with running_service(
         tmp_path / "service",
         workspace=tmp_path / "workspace",
@@ -149,7 +183,7 @@ def test_every_procfile_line_starts_and_stops(name: str, tmp_path: Path) -> None
         with log.open("wb") as output:
             process = subprocess.Popen(
                 shlex.split(PROCFILE[name]),
-                env={**service.environment, "PATH": path},
+                env={**service.environment, **learning, "PATH": path},
                 cwd=tmp_path,
                 stdout=output,
                 stderr=subprocess.STDOUT,

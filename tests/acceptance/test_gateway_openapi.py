@@ -26,9 +26,12 @@ from schemathesis.specs.openapi.checks import (
 from builders.artifacts import write_workspace
 from builders.gateway import running_gateway
 from builders.iq import as_base64, iq
+from builders.learning_answerer import answering
+from builders.learning_services import CREATE, OVER, SCENARIO, WAITS, services
 from builders.onnx_models import write_localizer
 from builders.service import running_service
 from uqueue.gateway.webhooks_signing import new_secret
+from uqueue_worker.learning.answering import answer
 
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance, unsupported_method]
 #: Requests for each operation, good ones, and as many bad ones.
@@ -53,6 +56,9 @@ GOOD: dict[str, dict[str, Any]] = {
     "/infer": {"inputs": [TENSOR]},
     "/predict": as_base64(iq()),
     "/predict/batch": {"predictions": [as_base64(iq(seed)) for seed in range(2)]},
+    "/learning/runs": {"configuration": {"max_cycles": 2}},
+    "/learning/scenarios/search": {"query": "humid", "filters": {"tags": ["class_CORONA"]}},
+    "/restore": {"version": 1},
 }
 
 
@@ -67,8 +73,10 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     )
     env = {"UQUEUE_MODELS": str(folder / "models.toml")}
     own = {"gateway_wait_seconds": "2", "gateway_rate": "100000", "webhook_secrets": new_secret()}
+    kept = services(folder)
     with (
         running_service(folder / "service", concurrency=1, env=env) as service,
+        answering(service.settings, lambda request: answer(request, kept)),
         running_gateway(service.environment, folder / "gateway", **own) as gateway,
     ):
         yield schemathesis.openapi.from_url(f"{gateway.url}/openapi.json")
@@ -85,6 +93,9 @@ def known(api: Any) -> dict[str, list[str]]:
     return {
         "id": [httpx.post(f"{url}/v1/jobs", json=body).json()["id"] for body in bodies],
         "model": [MODEL, LOCALIZER],
+        "run_id": [OVER, WAITS],
+        "suggestion_id": [CREATE],
+        "scenario_id": [SCENARIO],
     }
 
 
@@ -146,5 +157,5 @@ def test_the_document_is_openapi_3_1_with_examples(api: Any) -> None:
             for status in problems:
                 content = operation["responses"][status]["content"]
                 assert list(content) == ["application/problem+json"], (method, path, status)
-    for name in ("JobRequest", "JobOut", "ProblemOut", "InferRequest"):
+    for name in ("JobRequest", "JobOut", "ProblemOut", "InferRequest", "RunRequest", "SearchRequest"):
         assert document["components"]["schemas"][name]["examples"]

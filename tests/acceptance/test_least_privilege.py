@@ -292,6 +292,17 @@ ATTACKS = f"""
     gateway   ZRANGE uqueue:queued:predictions 0 -1
     gateway   LPUSH dead 7
     gateway   CONFIG GET *
+    gateway   LRANGE alm 0 -1
+    gateway   RPOP alm
+    gateway   DEL alm
+    gateway   LPUSH simulate evil
+    gateway   LPUSH train evil
+    gateway   GET uqueue:learning:asked:0123456789abcdef0123456789abcdef
+    gateway   RPUSH uqueue:learning:answer:0123456789abcdef0123456789abcdef evil
+    gateway   BLMOVE alm uqueue:learning:answer:0123456789abcdef0123456789abcdef LEFT LEFT 1
+    gateway   SET uqueue:learning:worker 1
+    producer  LPUSH alm evil
+    producer  SET uqueue:learning:asked:0123456789abcdef0123456789abcdef 1
     operator  FLUSHALL
     operator  CONFIG SET maxmemory 1
     operator  KEYS *
@@ -299,6 +310,9 @@ ATTACKS = f"""
     operator  RPOP predictions
     operator  PUBLISH /0.celery.pidbox evil
     operator  ACL LIST
+    operator  RPOP alm
+    operator  LPUSH train evil
+    operator  SET uqueue:learning:worker 1
     worker    FLUSHALL
     worker    KEYS *
     worker    SCAN 0
@@ -310,6 +324,19 @@ ATTACKS = f"""
     worker    REPLICAOF 127.0.0.1 1
     worker    ACL SETUSER worker +@all
     worker    SET somebody:elses:key evil
+    learning  FLUSHALL
+    learning  KEYS *
+    learning  SCAN 0
+    learning  RPOP predictions
+    learning  LRANGE predictions 0 -1
+    learning  LPUSH control evil
+    learning  HGETALL unacked
+    learning  HSET uqueue:wanted:mccp-uq version evil
+    learning  ZRANGE uqueue:queued:predictions 0 -1
+    learning  LRANGE dead 0 -1
+    learning  HGETALL uqueue:dead:1
+    learning  PUBLISH uqueue:reload mccp-uq
+    learning  SET somebody:elses:key evil
     beat      GET celery-task-meta-{JOB}
     beat      HGETALL uqueue:job:{JOB}
     beat      LPUSH predictions evil
@@ -438,7 +465,7 @@ def test_nobody_may_run_an_administrative_command(target: GuardedRedis) -> None:
     """Apart from INFO, which tells an operator how Redis is."""
     admin = target.admin
     dangerous = {name for kind in ("admin", "dangerous") for name in admin.acl_cat(kind)}
-    for user in ("producer", "gateway", "operator", "worker", "beat", "flower", "health"):
+    for user in ("producer", "gateway", "operator", "worker", "learning", "beat", "flower", "health"):
         rules = str(admin.acl_getuser(user))
         allowed = {word.strip("'+()[]{}, ") for word in rules.split() if word.strip("'([{ ").startswith("+")}
         assert allowed, rules
@@ -447,7 +474,7 @@ def test_nobody_may_run_an_administrative_command(target: GuardedRedis) -> None:
 
 def test_the_template_has_a_user_for_every_role_and_no_password() -> None:
     text = (FOLDER / "users.acl").read_text()
-    roles = {"producer", "gateway", "operator", "worker", "beat", "flower", "health"}
+    roles = {"producer", "gateway", "operator", "worker", "learning", "beat", "flower", "health"}
     assert {line[5:-1] for line in text.splitlines() if line.startswith("user ")} == roles | {"default"}
     assert "nopass" not in text
     assert "+@" not in text

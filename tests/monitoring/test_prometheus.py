@@ -26,6 +26,7 @@ from uqueue.gateway.keys import NewKey, append_key
 from uqueue.supervisor import Service
 
 DEPLOYED = Path(__file__).parents[2] / "deploy/monitoring"
+CASES = {"alerts.yml": "alerts_test.yml", "learning-alerts.yml": "learning_alerts_test.yml"}
 FIGURES = (
     *("inference_latency_ms_count", "preprocessing_latency_ms_count", "onnx_latency_ms_count"),
     *("inference_requests_total", "cache_hits_total", "model_inference_count_total", "redis_memory_bytes"),
@@ -43,12 +44,14 @@ def promtool(*arguments: str, cwd: Path = DEPLOYED) -> str:
 
 def test_promtool_accepts_the_alerts() -> None:
     assert "10 rules found" in promtool("check", "rules", "alerts.yml")
+    assert "6 rules found" in promtool("check", "rules", "learning-alerts.yml")
 
 
-def test_alerts_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
-    shutil.copy(DEPLOYED / "alerts.yml", tmp_path)
-    shutil.copy(Path(__file__).with_name("alerts_test.yml"), tmp_path)
-    assert "SUCCESS" in promtool("test", "rules", "alerts_test.yml", cwd=tmp_path)
+@pytest.mark.parametrize(("rules", "cases"), list(CASES.items()))
+def test_alerts_fire_when_they_should_and_only_then(tmp_path: Path, rules: str, cases: str) -> None:
+    shutil.copy(DEPLOYED / rules, tmp_path)
+    shutil.copy(Path(__file__).with_name(cases), tmp_path)
+    assert "SUCCESS" in promtool("test", "rules", cases, cwd=tmp_path)
 
 
 @dataclass
@@ -98,10 +101,12 @@ class prometheus:
         assert shutil.which("prometheus"), "this needs Prometheus: apt-get install prometheus"
         config = yaml.safe_load((DEPLOYED / "prometheus.yml").read_text())
         config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+        config["scrape_configs"] = config["scrape_configs"][:1]  # no learning worker runs here
         (job,) = config["scrape_configs"]
         job["static_configs"] = [{"targets": [gateway.url.removeprefix("http://")]}]
         job["authorization"]["credentials_file"] = str(folder / "prometheus-key")
-        shutil.copy(DEPLOYED / "alerts.yml", folder)
+        for rules in CASES:
+            shutil.copy(DEPLOYED / rules, folder)
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
         print(promtool("check", "config", "prometheus.yml", cwd=folder))
         with socket.socket() as probe:
@@ -156,7 +161,7 @@ def test_prometheus_answers_every_expression_of_the_dashboard(watched: Watched) 
 
 def test_a_worker_that_ends_is_told_of(watched: Watched) -> None:
     rules = {rule["name"]: rule for group in watched.api("rules")["groups"] for rule in group["rules"]}
-    assert len(rules) == 10
+    assert len(rules) == 16
     assert {rule["health"] for rule in rules.values()} == {"ok"}, rules
     assert rules["NoWorkers"]["state"] == "inactive"
     watched.service.services["worker"].stop()

@@ -8,6 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import uqueue
+from uqueue_config.learning.answers import RunDetails, RunList, RunStarted
+from uqueue_config.learning.feedback import ModelPerformanceData
+from uqueue_config.learning.requests import ShowScenario
+from uqueue_config.learning.scenario import ScenarioDefinition
 
 
 def plain(client: uqueue.Client) -> None:
@@ -32,3 +36,16 @@ async def with_await(client: uqueue.AsyncClient) -> None:
     assert_type(await job.result(), uqueue.IntervalPrediction)
     assert_type(await job.cancel(), uqueue.JobStatus)
     assert_type(await client.models(), list[uqueue.ModelStatus])
+
+
+def learning(client: uqueue.Client) -> None:
+    assert_type(client.learning.start_run({"max_cycles": 2}, idempotency_key="k"), RunStarted)
+    assert_type(client.learning.wait_for_run("run", timeout=1), RunDetails)
+    assert_type(client.learning.report("run", "csv").content, str)
+    assert_type(client.learning.feedback("pool.avro"), ModelPerformanceData)
+    assert_type(client.learning.ask(ShowScenario(scenario_id="s")), ScenarioDefinition)
+
+
+async def learning_with_await(client: uqueue.AsyncClient) -> None:
+    assert_type(await client.learning.runs(status="failed"), RunList)
+    assert_type(await client.learning.ask(ShowScenario(scenario_id="s")), ScenarioDefinition)

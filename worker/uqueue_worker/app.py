@@ -21,6 +21,7 @@ from celery.signals import (
 )
 
 from uqueue_config.errors import SettingsError
+from uqueue_config.learning.settings import LearningSettings
 from uqueue_config.settings import Settings
 from uqueue_worker import process
 from uqueue_worker.configuration import BACKEND, BACKEND_SCHEME, celery_configuration
@@ -30,7 +31,7 @@ from uqueue_worker.warden import Table, Warden
 
 def _configuration() -> dict[str, Any]:
     try:
-        return celery_configuration(Settings.load())
+        return celery_configuration(Settings.load(), LearningSettings.load())
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - before there is a log
         raise SystemExit(2) from None

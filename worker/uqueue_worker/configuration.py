@@ -8,6 +8,8 @@ from kombu import Exchange
 from kombu import Queue as KombuQueue
 
 from uqueue_config.catalog import Catalog
+from uqueue_config.learning.names import LearningQueue, LearningTask
+from uqueue_config.learning.settings import LearningSettings
 from uqueue_config.names import CELERY_DEFAULT_QUEUE, Queue, Task
 from uqueue_config.settings import Settings
 
@@ -19,8 +21,11 @@ BACKEND = "uqueue_worker.backend:LedgerBackend"
 POLL_EXPIRES_SECONDS = 86_400.0
 
 
-def celery_configuration(settings: Settings) -> dict[str, Any]:
-    """Return Celery's settings: late acknowledgement, JSON only, bounded waits, patient reconnecting."""
+def celery_configuration(settings: Settings, learning: LearningSettings | None = None) -> dict[str, Any]:
+    """Return Celery's settings: late acknowledgement, JSON only, bounded waits, patient reconnecting.
+
+    With `learning`, beat has learning workers look for runs that stand still where these settings say so.
+    """
     hard_limit = settings.time_limit_seconds.total_seconds()
     transport = {
         # A message that is being worked on must not be delivered again meanwhile.
@@ -74,10 +79,19 @@ def celery_configuration(settings: Settings) -> dict[str, Any]:
                 "options": {"expires": POLL_EXPIRES_SECONDS, "ignore_result": True},
             }
             for track in Catalog.load(settings).tracks
-        },
+        }
+        | _ticks(learning),
         "beat_max_loop_interval": max(0.05, min(5.0, settings.poll_seconds.total_seconds())),
         "timezone": "UTC",
     }
+
+
+def _ticks(learning: LearningSettings | None) -> dict[str, Any]:
+    """Return beat's entry for learning, where there is any."""
+    if learning is None or learning.tick is None:
+        return {}
+    options = {"queue": LearningQueue.ALM.value, "expires": POLL_EXPIRES_SECONDS, "ignore_result": True}
+    return {"learning": {"task": LearningTask.TICK.value, "schedule": learning.tick, "options": options}}
 
 
 def _consumed(settings: Settings) -> list[str]:

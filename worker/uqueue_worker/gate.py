@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from uqueue_config.connections import connect
 from uqueue_config.envelope import read_for_celery
 from uqueue_config.errors import InvalidMessage
+from uqueue_config.learning.names import LearningQueue, LearningTask
 from uqueue_config.ledger import Ledger, LedgerCommands
 from uqueue_config.names import CELERY_DEFAULT_QUEUE, Queue, Task, job_key
 from uqueue_config.settings import Settings
@@ -25,8 +26,10 @@ TASKS_OF_QUEUE: dict[str, frozenset[str]] = {
     Queue.PREDICTIONS: frozenset({Task.PREDICT}),
     Queue.CONTROL: frozenset({Task.POLL_ARTIFACTS}),
     CELERY_DEFAULT_QUEUE: frozenset({Task.PREDICT}),
+    **{queue.value: frozenset(LearningTask) for queue in LearningQueue},
 }
-_KNOWN_TASKS = frozenset(Task)
+_KNOWN_TASKS = frozenset(task for tasks in TASKS_OF_QUEUE.values() for task in tasks)
+LEARNING_TASKS = frozenset(LearningTask)
 _RETRY_SECONDS = 1.0
 _SHOWN_ID = re.compile(rb'"id": ?"([A-Za-z0-9_.:-]{1,128})"')
 _log = structlog.get_logger("uqueue.gate")
@@ -89,6 +92,8 @@ class Gate:
         _check_task(queue, headers["task"])
         if headers["task"] == Task.PREDICT:
             self._leave_to_the_ledger(headers)
+        elif headers["task"] in LEARNING_TASKS:
+            headers["ignore_result"] = True  # none of them is a job, whatever id it names
         else:
             self._check_poll(headers["id"], kwargs)
         # Kombu files unacknowledged messages by tag, and restores them to the queue that they name.

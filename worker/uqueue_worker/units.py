@@ -9,7 +9,6 @@ import numpy as np
 
 from uqueue_config.catalog import ModelSpec
 from uqueue_config.errors import SettingsError
-from uqueue_config.localization import Localization
 from uqueue_config.prediction import IntervalPrediction
 from uqueue_worker.models.kinds import AnyPrediction
 
@@ -21,9 +20,9 @@ def in_target_units(prediction: AnyPrediction, spec: ModelSpec) -> AnyPrediction
 def in_target_units(prediction: AnyPrediction, spec: ModelSpec) -> AnyPrediction:
     """Apply the operator's scale and offset per target: `value x scale + offset`; q_hat and pass_std only scale.
 
-    A localization has units of its own and stays as it is.
+    A localization has units of its own, a classification none; they stay as they are.
     """
-    if isinstance(prediction, Localization):
+    if not isinstance(prediction, IntervalPrediction):
         return prediction
     targets = prediction.lower.shape[1]
     scale = _per_target(spec.name, spec.target_scale or (1.0,), targets)

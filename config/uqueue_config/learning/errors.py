@@ -25,7 +25,15 @@
     ├── CraftingFailed
     ├── GenerationFailed
     ├── BudgetExhausted
-    └── CircuitOpen *
+    ├── RunConfigInvalid
+    ├── RunNotFound
+    ├── RunConflict                    not in the state that this needs
+    ├── CircuitOpen *
+    ├── SuggestionNotFound
+    ├── NoLearningWorker *             nobody took the request
+    ├── LearningBusy *
+    ├── AnswerLate *                   begun, and not answered in time
+    └── AnswerTooLarge
 
 They are part of the one tree (`uqueue_config.errors`): docstrings are messages, facts are attributes, they cross the
 queue by code. `context` is the facts under the name that the interfaces use.
@@ -199,8 +207,63 @@ class BudgetExhausted(ActiveLearningError):
     code = "budget_exhausted"
 
 
+class RunConfigInvalid(ActiveLearningError):
+    """The configuration of the run is not valid: {reason}."""
+
+    code = "run_config_invalid"
+
+
+class RunNotFound(ActiveLearningError):
+    """There is no run {run_id}."""
+
+    code = "run_not_found"
+
+
+class SuggestionNotFound(ActiveLearningError):
+    """There is no suggestion {suggestion_id}."""
+
+    code = "suggestion_not_found"
+
+
+class RunConflict(ActiveLearningError):
+    """Run {run_id} is {status}: {reason}."""
+
+    code = "run_conflict"
+
+
 class CircuitOpen(ActiveLearningError):
     """{target} failed too often and is not asked for another {retry_after_seconds} s."""
 
     code = "circuit_open"
     retryable = True
+
+
+class NoLearningWorker(ActiveLearningError):
+    """No learning worker took the request within {waited_seconds} s, so nothing was done. Start one: `celery -A
+    uqueue_worker.learning.tasks worker -Q alm,simulate,train` (the line `learning` of the Procfile)."""
+
+    code = "no_learning_worker"
+    retryable = True
+
+
+class LearningBusy(ActiveLearningError):
+    """The learning workers were busy with other steps for {waited_seconds} s and did not begin with the request, so
+    nothing was done. Try again later."""
+
+    code = "learning_busy"
+    retryable = True
+
+
+class AnswerLate(ActiveLearningError):
+    """A learning worker began with the request and did not answer within {waited_seconds} s. It may still take effect;
+    look before asking again."""
+
+    code = "answer_late"
+    retryable = True
+
+
+class AnswerTooLarge(ActiveLearningError):
+    """The answer would have {size_bytes} bytes; {limit_bytes} are allowed. Ask for less: a page, one cycle, a report in
+    another format."""
+
+    code = "answer_too_large"

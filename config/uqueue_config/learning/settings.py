@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from uqueue_config.learning.values import Score
 from uqueue_config.settings import LEARNING_PREFIX as PREFIX
 from uqueue_config.variables import read_variables
 
 StrategyName = Literal["region", "real_time", "high_fidelity", "heterogeneous"]
+Tls = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+TICK_SECONDS = 30.0
 CrafterName = Literal["template", "rule", "optimise", "explore"]
 
 
@@ -20,8 +23,14 @@ def _words(value: Any) -> Any:
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
 
-class LearningSettings(BaseModel):
-    """How a run of active learning goes, unless its own configuration says otherwise."""
+def _absolute(value: Path) -> Path:
+    if not value.is_absolute():
+        raise ValueError("expected an absolute path")
+    return value
+
+
+class RunDefaults(BaseModel):
+    """What a run of active learning can be told, with the defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
@@ -48,6 +57,57 @@ class LearningSettings(BaseModel):
     crafter_order: Annotated[tuple[CrafterName, ...], BeforeValidator(_words)] = Field(
         ("template", "rule", "optimise", "explore"), min_length=1, description="Order in which crafters are tried."
     )
+
+
+class LearningSettings(RunDefaults):
+    """How a run of active learning goes, unless its own configuration says otherwise."""
+
+    database: SecretStr | None = Field(
+        None, description="PostgreSQL of scenarios and runs, postgresql://user:password@host:5432/name."
+    )
+    database_file: Path | None = Field(None, description="File that holds it instead; it is read at each connect.")
+    database_tls: Tls = Field("prefer", description="libpq's sslmode; use verify-full over networks.")
+    subject: str = Field(
+        "uqueue_worker.learning.demo.subject:fire_precursors",
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="What a learning worker learns about: module:function of a `Subject` (docs/learning.md).",
+    )
+    data_dir: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+        None, description="Folder of the runs' files, which all learning workers share."
+    )
+    models_dir: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+        None,
+        description="Folder of the classifiers' versions, which the service's workers serve; `models` in "
+        "UQUEUE_LEARNING_DATA_DIR unless set.",
+    )
+    evaluate: Literal["queue", "local"] = Field(
+        "queue", description="Who evaluates models: the service's workers, or the learning workers themselves."
+    )
+    tick_seconds: float | None = Field(
+        None,
+        ge=0.1,
+        description="How often beat has a learning worker look for runs that stand still; every 30 s where a database "
+        "is named, else only if set.",
+    )
+    stale_seconds: float = Field(
+        60.0, ge=0.1, description="A step or part that nobody has gone on with for so long is sent again."
+    )
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="Where a learning worker shows its metrics, alm_*; nowhere unless set."
+    )
+    metrics_address: str = Field("127.0.0.1", description="Address that this port belongs to.")
+    step_seconds: float = Field(300.0, ge=2, le=80_000, description="A step that takes longer is ended.")
+    simulate_seconds: float = Field(
+        900.0, ge=2, le=80_000, description="A part that draws, crafts or simulates likewise."
+    )
+    train_seconds: float = Field(7200.0, ge=2, le=80_000, description="A training likewise.")
+
+    @property
+    def tick(self) -> float | None:
+        """Seconds between two ticks of beat, None for none."""
+        if self.tick_seconds is None and (self.database is not None or self.database_file is not None):
+            return TICK_SECONDS
+        return self.tick_seconds
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:

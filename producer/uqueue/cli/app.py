@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import typer
 
-from uqueue.cli import dead, failures, gateway, jobs, localize, localizer, models, publish, service
+from uqueue.cli import (
+    dead,
+    failures,
+    gateway,
+    jobs,
+    learn,
+    learn_scenarios,
+    localize,
+    localizer,
+    models,
+    publish,
+    service,
+)
 
 HELP = "Asynchronous predictions with calibrated intervals. Start with `uqueue demo`."
 
@@ -41,16 +54,23 @@ def application() -> typer.Typer:
     }
     for name, command in commands.items():
         app.command(name)(failures.reported(command))
-    letters = typer.Typer(help=dead.HELP, no_args_is_help=True)
-    for name, command in dead.COMMANDS.items():
-        letters.command(name)(failures.reported(command))
-    app.add_typer(letters, name="dead")
+    app.add_typer(_group(dead.HELP, dead.COMMANDS), name="dead")
+    learning = _group(learn.HELP, learn.COMMANDS)
+    learning.add_typer(_group(learn_scenarios.HELP, learn_scenarios.COMMANDS), name="scenarios")
+    app.add_typer(learning, name="learn")
     http = typer.Typer(invoke_without_command=True)
     http.callback()(failures.reported(gateway.run))
     for name, command in gateway.COMMANDS.items():
         http.command(name)(failures.reported(command))
     app.add_typer(http, name="gateway")
     return app
+
+
+def _group(help: str, commands: Mapping[str, Callable[..., None]]) -> typer.Typer:
+    group = typer.Typer(help=help, no_args_is_help=True)
+    for name, command in commands.items():
+        group.command(name)(failures.reported(command))
+    return group
 
 
 def run() -> None:

@@ -29,6 +29,7 @@ from uqueue_config.errors import (
     SettingsError,
     UqueueError,
 )
+from uqueue_config.learning.errors import RunConfigInvalid, ScenarioInvalid
 
 P = ParamSpec("P")
 
@@ -48,7 +49,7 @@ def exit_code(error: UqueueError) -> int:
             return UNREACHABLE
         case QueueFull():
             return FAILED
-        case InputError() | SettingsError() | IdempotencyConflict():
+        case InputError() | SettingsError() | IdempotencyConflict() | RunConfigInvalid() | ScenarioInvalid():
             return USAGE
     return FAILED
 

@@ -12,13 +12,16 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from uqueue.cli.classified import print_classification, print_classification_csv
 from uqueue.cli.output import print_csv, print_json, print_pairs, print_prediction, say, stderr
 from uqueue.cli.rows import Format, read_rows
 from uqueue.client import Client, Job
+from uqueue_config.answers import AnyAnswer
+from uqueue_config.classification import Classification
 from uqueue_config.errors import InputError, JobFailed, UqueueError
 from uqueue_config.ledger import JobStatus
+from uqueue_config.localization import Localization
 from uqueue_config.names import DEFAULT_MODEL
-from uqueue_config.prediction import IntervalPrediction
 
 PROGRESS_SECONDS = 0.2
 Id = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as `submit` printed it.")]
@@ -80,7 +83,7 @@ def status(id: Id, json: AsJson = False) -> None:
 
 
 def result(id: Id, timeout: Timeout = None, json: AsJson = False, csv: AsCsv = False, all: EveryRow = False) -> None:
-    """Wait for a job's end and print its intervals."""
+    """Wait for a job's end and print its intervals, its classes, or (as JSON) its positions."""
     with Client() as client:
         _print_result(_awaited(client, client.job(id), timeout), json, csv, all)
 
@@ -116,16 +119,21 @@ def _print_status(found: JobStatus, json: bool) -> None:
     print_pairs({"id": found.id, "state": found.state.value, **facts, **times, **ending}.items())
 
 
-def _print_result(prediction: IntervalPrediction, json: bool, csv: bool, every_row: bool) -> None:
-    if json:
+def _print_result(prediction: AnyAnswer, json: bool, csv: bool, every_row: bool) -> None:
+    if json or isinstance(prediction, Localization):
         print_json(prediction.to_message())
+    elif isinstance(prediction, Classification):
+        if csv:
+            print_classification_csv(prediction)
+        else:
+            print_classification(prediction, every_row=every_row)
     elif csv:
         print_csv(prediction)
     else:
         print_prediction(prediction, every_row=every_row)
 
 
-def _awaited(client: Client, job: Job, timeout: float | None) -> IntervalPrediction:
+def _awaited(client: Client, job: Job, timeout: float | None) -> AnyAnswer:
     with _progress(job):
         try:
             return job.result(timeout)

@@ -12,9 +12,10 @@ from typing import Any
 from uqueue.cli.findings import Finding
 from uqueue.cli.output import short
 from uqueue_config.catalog import Catalog
+from uqueue_config.classification import ENGINE as CLASSIFIER
 from uqueue_config.errors import SettingsError
 from uqueue_config.settings import Settings
-from uqueue_config.sources import FolderSource, parse_source
+from uqueue_config.sources import LATEST, FolderSource, parse_source, parse_versions_folder
 
 LOOK_SECONDS = 120.0
 
@@ -29,6 +30,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
     several, remote = len(catalog.tracks) > 1, False
     for spec in catalog.models.values():
         for track, source in spec.tracks:
+            if spec.engine == CLASSIFIER:
+                if source:
+                    yield _classifier(f"models of {track}" if several else "models", source, spec.name)
+                continue
             folder = FolderSource(settings.workspace_root) if settings.workspace_root else None
             parsed = parse_source(source) if source else folder
             if isinstance(parsed, FolderSource):
@@ -61,6 +66,29 @@ def _localizer(check: str, root: Path, model: str) -> Finding:
         advice = "Put an exported model and its declaration there (docs/localization.md)."
         return Finding(check, "fail", f"missing: {', '.join(missing)}", advice)
     return Finding(check, "ok", f"{root} holds a localization model and its declaration")
+
+
+def _classifier(check: str, source: str, model: str) -> Finding:
+    """Look for the version that the source names; workers say more of what is in its files."""
+    try:
+        place = parse_versions_folder(source)
+        home = place.path / model
+        name = place.version
+        if name.startswith("@") and name != f"@{LATEST}":
+            name = str(json.loads((home / "aliases.json").read_text())[name[1:]])
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        advice = "Put versions and aliases.json there, as training does (docs/learning.md)."
+        return Finding(check, "fail", f"{source} names no version of {model} ({type(error).__name__}: {error})", advice)
+    if name == f"@{LATEST}":
+        versions = [path for path in home.glob("*/manifest.json") if (path.parent / "model.onnx").is_file()]
+        if versions:
+            return Finding(check, "ok", f"{home} holds {len(versions)} versions")
+    missing = [
+        str(home / name / file) for file in ("model.onnx", "manifest.json") if not (home / name / file).is_file()
+    ]
+    if missing:
+        return Finding(check, "fail", f"missing: {', '.join(missing)}", "Train a version, or move the alias to one.")
+    return Finding(check, "ok", f"{home} holds version {name}")
 
 
 def _remote(several: bool) -> Iterator[Finding]:

@@ -14,6 +14,8 @@ from fastapi.security import HTTPBearer
 from uqueue.gateway import direct, events, health, inference, jobs, models, problems
 from uqueue.gateway.documents import document
 from uqueue.gateway.gate import Gate
+from uqueue.gateway.learning import routes as learning
+from uqueue.gateway.learning import scenarios
 from uqueue.gateway.localization import admin, analytics
 from uqueue.gateway.localization import routes as localization
 from uqueue.gateway.localization.reload import reload_at_hangup
@@ -66,7 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(page.public)
     app.include_router(inference.health_router)
     # Routes are tried in their order, so what is asked for most comes first.
-    for routes in (localization, jobs, events, models, inference, health, admin, page):
+    for routes in (localization, jobs, events, models, inference, health, admin, page, learning, scenarios):
         app.include_router(routes.router, dependencies=keyed)
     for prefix in analytics.PREFIXES:
         app.include_router(analytics.router, prefix=prefix, dependencies=keyed)

@@ -18,26 +18,25 @@ from uqueue.gateway.problems import Problem
 from uqueue.gateway.state import Gateway, GatewayState, needs
 from uqueue.gateway.tensors import (
     INPUT,
+    OUTPUTS_OF_KIND,
     InferAnswer,
     InferRequest,
+    Kind,
     TensorMetadata,
     features_of,
+    kind_of,
     metadata,
     outputs_of,
-    outputs_of_kind,
 )
 from uqueue.status import ModelStatus
+from uqueue_config.answers import AnyAnswer
 from uqueue_config.errors import JobNotFinished, JobNotFound, UqueueError
-from uqueue_config.localization import Localization
 from uqueue_config.messages import VERSION
 from uqueue_config.names import canary_of
-from uqueue_config.prediction import IntervalPrediction
 
 router = APIRouter(tags=["inference"], route_class=BinaryRoute)
 health_router = APIRouter(tags=["inference"])
 VersionName = Annotated[str, Path(alias="version", pattern=VERSION, description="The version.", examples=["stable"])]
-#: … of interval models and of localization models.
-PLATFORMS = ("uqueue_intervals", "uqueue_localization")
 EXTENSIONS = ["binary_tensor_data"]
 _READ = [needs("read")]
 _SUBMIT = [needs("submit")]
@@ -138,7 +137,7 @@ async def version_ready(model: ModelName, version: VersionName, gateway: Gateway
 
 _ANSWER = {
     "model": InferAnswer,
-    "description": f"The intervals; outputs that are wanted as bytes come after the JSON, whose length {HEADER} says.",
+    "description": f"The answer; outputs that are wanted as bytes come after the JSON, whose length {HEADER} says.",
     "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
 }
 _INFER = responses(404, *BODY, 410, 502, 504, s200=_ANSWER)
@@ -166,7 +165,7 @@ async def _infer(gateway: Gateway, model: str, version: str | None, body: InferR
     if tensor.name != INPUT:
         raise Problem(422, "unknown_tensor", f"inputs: expected one of the name {INPUT}, got {tensor.name!r}.")
     status = await gateway.client.model(model)  # a client of this protocol expects 404, not a job that fails
-    _wanted(body, is_localization=await gateway.is_localizer(status.name))
+    _wanted(body, await gateway.kind(status.name))
     parameters = body.parameters
     features = features_of(tensor, getattr(request.state, "binary", b""))
     job = await gateway.client.submit(
@@ -174,22 +173,20 @@ async def _infer(gateway: Gateway, model: str, version: str | None, body: InferR
     )
     request.state.job_id = job.id
     try:
-        prediction: IntervalPrediction | Localization = await job.result(
-            timeout=gateway.settings.gateway_wait_seconds.total_seconds()
-        )
+        prediction: AnyAnswer = await job.result(timeout=gateway.settings.gateway_wait_seconds.total_seconds())
     except UqueueError as error:
         if isinstance(error, JobNotFinished):
             await job.cancel()  # nobody will read its result
         return problems.of_error(error, path, of_job=not isinstance(error, JobNotFound))
-    wanted = _wanted(body, is_localization=isinstance(prediction, Localization))
+    wanted = _wanted(body, kind_of(prediction))
     outputs, tensors = outputs_of(prediction, wanted)
     answer = {"model_name": model, "model_version": prediction.model.version, "id": body.id or job.id}
     return packed(answer | {"outputs": outputs}, tensors)
 
 
-def _wanted(body: InferRequest, *, is_localization: bool) -> dict[str, bool]:
+def _wanted(body: InferRequest, kind: Kind) -> dict[str, bool]:
     """Return the outputs that are wanted, and which as bytes. Raises Problem for those that such a model has not."""
-    there = outputs_of_kind(is_localization)
+    there = OUTPUTS_OF_KIND[kind]
     wanted = body.wanted(there)
     unknown = [name for name in wanted if name not in there]
     if unknown:
@@ -217,10 +214,10 @@ def _ready(status: ModelStatus, model: str, version: str | None) -> ModelReady:
 
 async def _metadata(gateway: Gateway, model: str, status: ModelStatus) -> ModelMetadata:
     versions = sorted({process.version for process in status.processes if process.version})
-    is_localizer = await gateway.is_localizer(status.name)
-    inputs, outputs = metadata(*await gateway.shape(status.name), is_localizer)
+    kind = await gateway.kind(status.name)
+    inputs, outputs = metadata(*await gateway.shape(status.name), kind)
     shown: dict[str, Any] = {"inputs": inputs, "outputs": outputs}
-    return ModelMetadata(name=model, versions=versions, platform=PLATFORMS[is_localizer], **shown)
+    return ModelMetadata(name=model, versions=versions, platform=f"uqueue_{kind}", **shown)
 
 
 def _no_version(model: str, version: str) -> Problem:

@@ -20,6 +20,7 @@ from uqueue.gateway.schemas import Accepted, JobOut, JobRequest, Prediction
 from uqueue.gateway.state import Caller, Gateway, GatewayState, needs
 from uqueue.gateway.webhooks_target import Target, TargetRefused
 from uqueue.submission import keyed_job_id
+from uqueue_config.answers import read_answer
 from uqueue_config.arrays import decode_array
 from uqueue_config.errors import (
     IdempotencyConflict,
@@ -30,7 +31,6 @@ from uqueue_config.errors import (
     UqueueError,
 )
 from uqueue_config.ledger import JobStatus
-from uqueue_config.localization import read_answer
 
 #: When a client may ask again.
 RETRY_SECONDS = 1
@@ -152,7 +152,8 @@ async def answer(
 
 def _written(message: Mapping[str, Any], encoding: Literal["lists", "base64"]) -> Mapping[str, Any]:
     """Return a result with its arrays in this encoding: as the worker wrote it, where it did so."""
-    if isinstance(message.get("failed", message.get("latitude")), list) == (encoding == "lists"):
+    some = message.get("failed", message.get("latitude", message.get("probabilities")))  # one of them in each kind
+    if isinstance(some, list) == (encoding == "lists"):
         return message
     return read_answer(message).to_message(encoding)
 

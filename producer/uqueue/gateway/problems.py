@@ -38,9 +38,25 @@ from uqueue_config.errors import (
     UqueueError,
     VersionNotServed,
 )
+from uqueue_config.learning import errors as learning
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
+#: What of active learning is wrong with the request itself, and what is not there at the moment.
+REFUSED = (
+    learning.AnswerTooLarge,
+    learning.DatasetFormat,
+    learning.DatasetNotFound,
+    learning.EmptyDataset,
+    learning.FeatureMismatch,
+    learning.ModelNotFound,
+    learning.ModelVersionNotFound,
+    learning.RunConfigInvalid,
+    learning.ScenarioInvalid,
+    learning.ScenarioParameterError,
+    learning.UnknownScenarioClass,
+)
+AWAY = (learning.CircuitOpen, learning.EndpointUnavailable, learning.RepositoryUnavailable)
 #: The first that fits counts.
 STATUS: tuple[tuple[type[UqueueError], int], ...] = (
     (JobNotFound, 404),
@@ -64,6 +80,11 @@ STATUS: tuple[tuple[type[UqueueError], int], ...] = (
     (ModelOutputInvalid, 500),
     (JobFailed, 502),
     (ModelError, 503),
+    *((kind, 404) for kind in (learning.RunNotFound, learning.ScenarioNotFound, learning.SuggestionNotFound)),
+    *((kind, 409) for kind in (learning.RunConflict, learning.ScenarioConflict)),
+    *((kind, 422) for kind in REFUSED),
+    *((kind, 504) for kind in (learning.AnswerLate, learning.EndpointTimeout, learning.QueueTimeout)),
+    *((kind, 503) for kind in (learning.NoLearningWorker, learning.LearningBusy, *AWAY)),
     (UqueueError, 500),
 )
 #: Facts that say where a server is, or what a file is called, are for operators.
@@ -140,7 +161,7 @@ def retry_of(error: UqueueError) -> dict[str, str]:
 
 def sentence_of(error: UqueueError) -> str:
     """Return what strangers are told: not where the store is."""
-    if isinstance(error, ServiceUnreachable | StoreFull):
+    if isinstance(error, (ServiceUnreachable, StoreFull, *AWAY)):
         return "The service's store does not take requests at the moment. Try again later."
     return error.message
 

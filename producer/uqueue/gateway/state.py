@@ -19,6 +19,7 @@ from uqueue.gateway.localization.recorder import Recorder
 from uqueue.gateway.metrics import Metrics
 from uqueue.gateway.page.samples import Samples
 from uqueue.gateway.problems import Problem
+from uqueue.gateway.tensors import Kind
 from uqueue.gateway.webhooks import Webhooks
 from uqueue.gateway.webhooks_signing import Secrets
 from uqueue.status import ReloadReport
@@ -90,10 +91,16 @@ class Gateway:
         with translated(self.settings.result_store):
             return int((await self._records.info("memory"))["used_memory"])
 
-    async def is_localizer(self, model: str) -> bool:
-        """Return whether a model answers positions and not intervals. Raises ServiceUnreachable."""
+    async def kind(self, model: str) -> Kind:
+        """Return what a model answers; intervals where nothing is known of it yet. Raises ServiceUnreachable."""
         with translated(self.settings.result_store):
-            return bool(await cast(Any, self._records.hgetall(cards_key(model))))
+            pipeline = self._records.pipeline(transaction=False)
+            pipeline.exists(cards_key(model))
+            pipeline.hmget(wanted_key(model), ["n_features", "n_targets"])
+            has_cards, (n_features, n_targets) = await pipeline.execute()
+        if has_cards:
+            return "localization"
+        return "classification" if n_features is not None and n_targets is None else "intervals"
 
     async def shape(self, model: str) -> tuple[int | None, int | None]:
         """Return how many features and targets the wanted version has, as far as known. Raises ServiceUnreachable."""

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
+from uqueue_config.answers import AnyAnswer
+from uqueue_config.classification import Classification
 from uqueue_config.errors import InvalidFeatures
 from uqueue_config.localization import Localization
-from uqueue_config.prediction import IntervalPrediction
 
 INPUT = "features"
 #: Little-endian types of the bytes of tensors.
@@ -42,6 +43,17 @@ OUTPUTS = {
 }
 #: … and of a localization model: degrees, and metres along axes turned by theta.
 LOCALIZATION_OUTPUTS = dict.fromkeys(("latitude", "longitude", "sigma_x", "sigma_y", "theta", "confidence"), "FP64")
+#: … and of a classifier: probabilities, parts of their uncertainty within [0, 1], and the names of the columns.
+CLASSIFICATION_OUTPUTS = {
+    **dict.fromkeys(("probabilities", "total", "epistemic", "aleatoric", "disagreement"), "FP64"),
+    "classes": "BYTES",
+}
+Kind = Literal["intervals", "localization", "classification"]
+OUTPUTS_OF_KIND: dict[Kind, dict[str, str]] = {
+    "intervals": OUTPUTS,
+    "localization": LOCALIZATION_OUTPUTS,
+    "classification": CLASSIFICATION_OUTPUTS,
+}
 _OPEN = ConfigDict(extra="allow")  # parameters and members that other servers know do no harm here
 
 
@@ -141,12 +153,12 @@ class OutputTensor(BaseModel):
     name: str
     datatype: str
     shape: list[int]
-    data: list[float | int | bool | None] | None = None
+    data: list[float | int | bool | str | None] | None = None
     parameters: dict[str, int] | None = None
 
 
 class InferAnswer(BaseModel):
-    """The intervals of a job."""
+    """The answer to a job: intervals, positions or probabilities of classes."""
 
     model_name: str
     model_version: str
@@ -182,18 +194,22 @@ def _unpacked(tensor: InputTensor, binary: bytes, size: int) -> NDArray[Any]:
     return np.frombuffer(binary, dtype).reshape(tensor.shape)
 
 
-def outputs_of(
-    prediction: IntervalPrediction | Localization, wanted: Mapping[str, bool]
-) -> tuple[list[dict[str, Any]], list[bytes]]:
-    """Return the named outputs as tensors, and the bytes of those wanted so: NaN in rows that failed."""
+def outputs_of(prediction: AnyAnswer, wanted: Mapping[str, bool]) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """Return the named outputs as tensors, and the bytes of those wanted so: NaN in rows that failed.
+
+    Names of classes are texts in the JSON, also where bytes are wanted.
+    """
     shown: list[dict[str, Any]] = []
     tensors: list[bytes] = []
-    datatypes = outputs_of_kind(isinstance(prediction, Localization))
-    failed = np.zeros(len(prediction), np.bool_) if isinstance(prediction, Localization) else prediction.failed
+    datatypes = OUTPUTS_OF_KIND[kind_of(prediction)]
     for name, as_bytes in wanted.items():
         array = getattr(prediction, name)
-        if array is None:  # a model that states no confidence
+        failed = getattr(prediction, "failed", np.zeros(len(prediction), np.bool_))  # only rows of intervals can
+        if array is None:  # a model that states no confidence, or a single one that has no members to differ
             array, failed = np.full(len(prediction), np.nan), np.ones(len(prediction), np.bool_)
+        if datatypes[name] == "BYTES":
+            shown.append({"name": name, "datatype": "BYTES", "shape": [len(array)], "data": list(array)})
+            continue
         one = {"name": name, "datatype": datatypes[name], "shape": list(array.shape)}
         if as_bytes:
             tensors.append(array.astype(DTYPES[datatypes[name]]).tobytes())
@@ -203,19 +219,26 @@ def outputs_of(
     return shown, tensors
 
 
-def outputs_of_kind(is_localization: bool) -> Mapping[str, str]:
-    """Return the outputs of one kind of model with their datatypes."""
-    return LOCALIZATION_OUTPUTS if is_localization else OUTPUTS
+def kind_of(prediction: AnyAnswer) -> Kind:
+    """Return what kind of model an answer is of."""
+    match prediction:
+        case Localization():
+            return "localization"
+        case Classification():
+            return "classification"
+        case _:
+            return "intervals"
 
 
 def metadata(
-    features: int | None, targets: int | None, is_localization: bool
+    features: int | None, targets: int | None, kind: Kind
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the metadata of inputs and outputs of a model with so many features and targets, as far as known."""
-    kinds = outputs_of_kind(is_localization).items()
+    datatypes = OUTPUTS_OF_KIND[kind].items()
     wide, per_target = features or -1, [-1, targets or -1]
     shapes = dict.fromkeys(("lower", "upper", "midpoint", "width"), per_target) | {"pass_std": [-1, 2, targets or -1]}
-    outputs = [{"name": name, "datatype": kind, "shape": shapes.get(name, [-1])} for name, kind in kinds]
+    shapes |= {"probabilities": [-1, -1]}
+    outputs = [{"name": name, "datatype": datatype, "shape": shapes.get(name, [-1])} for name, datatype in datatypes]
     return [{"name": INPUT, "datatype": "FP32", "shape": [-1, wide]}], outputs
 
 

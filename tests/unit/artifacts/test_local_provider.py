@@ -71,13 +71,13 @@ def test_version_hashes_only_after_a_change(provider: LocalFilesystemProvider, m
     monkeypatch.setattr(local, "SETTLING_NS", -(10**12))
     first = provider.version()
     reads: list[Path] = []
-    read = local._read
+    read = local.read_file
 
     def counted(path: Path, limit_bytes: int) -> bytes:
         reads.append(path)
         return read(path, limit_bytes)
 
-    monkeypatch.setattr(local, "_read", counted)
+    monkeypatch.setattr(local, "read_file", counted)
     assert [provider.version() for _ in range(5)] == [first] * 5
     assert reads == []
     write_state_pickle(provider.get_state_path(), max_mc=7)
@@ -131,7 +131,7 @@ def test_something_else_in_place_of_a_file(provider: LocalFilesystemProvider, ki
 def test_a_fifo_put_there_after_the_look_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ModelInvalid, match="not a regular file"):
-        local._read(tmp_path / "pipe", 100)
+        local.read_file(tmp_path / "pipe", 100)
 
 
 def test_a_file_without_permission(provider: LocalFilesystemProvider) -> None:
@@ -192,14 +192,14 @@ def test_an_empty_file_that_is_filled_meanwhile_is_read(provider: LocalFilesyste
 
 
 def test_a_file_that_never_comes_to_rest(provider: LocalFilesystemProvider, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = local._read
+    read = local.read_file
 
     def rewritten(path: Path, limit_bytes: int) -> bytes:
         data = read(path, limit_bytes)
         write_state_pickle(provider.get_state_path(), pad=os.urandom(8))
         return data
 
-    monkeypatch.setattr(local, "_read", rewritten)
+    monkeypatch.setattr(local, "read_file", rewritten)
     started = time.monotonic()
     with pytest.raises(IncompleteArtifact, match="changed while it was read"):
         provider.load()
@@ -239,20 +239,20 @@ def test_a_rewriting_trainer_never_yields_a_mixed_read(provider: LocalFilesystem
 def test_a_file_that_vanishes_between_look_and_read(
     provider: LocalFilesystemProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = local._read
+    read = local.read_file
 
     def vanishing(path: Path, limit_bytes: int) -> bytes:
         path.unlink(missing_ok=True)
         return read(path, limit_bytes)
 
-    monkeypatch.setattr(local, "_read", vanishing)
+    monkeypatch.setattr(local, "read_file", vanishing)
     with pytest.raises(ModelNotAvailable, match=r"model\.h5 is missing"):
         provider.load()
 
 
 def test_a_file_replaced_between_two_reads(provider: LocalFilesystemProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first attempt meets the swap and is thrown away, the second one reads the new pair."""
-    read, newer = local._read, mqnn_h5_bytes(hidden=(4,), seed=9)
+    read, newer = local.read_file, mqnn_h5_bytes(hidden=(4,), seed=9)
     swaps = [newer]
 
     def swapping(path: Path, limit_bytes: int) -> bytes:
@@ -262,5 +262,5 @@ def test_a_file_replaced_between_two_reads(provider: LocalFilesystemProvider, mo
             (path.parent / "new").replace(path)
         return data
 
-    monkeypatch.setattr(local, "_read", swapping)
+    monkeypatch.setattr(local, "read_file", swapping)
     assert provider.load().model == newer

@@ -78,7 +78,7 @@ def test_checks_in_a_workspace(provider: LocalFilesystemProvider, monkeypatch: p
 def test_checks_that_appear_while_the_pair_is_read(
     provider: LocalFilesystemProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, appearing = local._read, [b'{"schema": 1}']
+    read, appearing = local.read_file, [b'{"schema": 1}']
 
     def slow(path: Path, limit_bytes: int) -> bytes:
         data = read(path, limit_bytes)
@@ -86,7 +86,7 @@ def test_checks_that_appear_while_the_pair_is_read(
             provider.get_checks_path().write_bytes(appearing.pop())
         return data
 
-    monkeypatch.setattr(local, "_read", slow)
+    monkeypatch.setattr(local, "read_file", slow)
     assert provider.load().checks == b'{"schema": 1}'
 
 

@@ -8,7 +8,9 @@ import io
 import numpy as np
 import pytest
 
+from uqueue.cli.classified import print_classification, print_classification_csv
 from uqueue.cli.output import interval_cells, print_csv, print_prediction
+from uqueue_config.classification import Classification
 from uqueue_config.prediction import FileFingerprint, IntervalPrediction, ModelIdentity
 
 FILE = FileFingerprint("0" * 64, 1, 1)
@@ -59,3 +61,31 @@ def test_long_tables_are_abbreviated_and_say_so(
     assert len(lines) == shown
     assert ("rows are left out" in captured.err) == (shown < rows)
     assert "90% coverage per target" in captured.err
+
+
+def _classification(rows: int, *, is_single: bool = False) -> Classification:
+    part = None if is_single else np.full(rows, 0.25)
+    return Classification(
+        classes=("NORMAL", "ARCING"),
+        probabilities=np.tile([0.25, 0.75], (rows, 1)),
+        total=np.full(rows, 0.5),
+        epistemic=part,
+        aleatoric=part,
+        disagreement=part,
+        method="ensemble:5",
+        model=ModelIdentity("airguard", "abcdef0123456789", "0" * 64, "0" * 64, FILE, FILE, None, "onnx-classifier"),
+        model_version="7",
+    )
+
+
+def test_classes_are_shown_with_how_sure_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    print_classification(_classification(30))
+    shown = capsys.readouterr()
+    assert shown.out.count("ARCING") == 15
+    assert "0.7500" in shown.out
+    assert "15 of 30 rows are left out" in shown.err
+    assert "model airguard 7 (ensemble:5, onnx-classifier)" in shown.err
+    print_classification_csv(_classification(2, is_single=True))
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [line["class"] for line in lines] == ["ARCING", "ARCING"]
+    assert lines[1] | {"p_ARCING": "0.75", "total": "0.5", "epistemic": ""} == lines[1]

@@ -18,13 +18,15 @@ from uqueue.gateway.metrics import CONTENT_TYPE
 from uqueue.gateway.state import Gateway
 from uqueue_config.figures import FIGURES, Sums
 from uqueue_config.settings import Settings
+from uqueue_worker.learning.observability.metrics import FIGURES as LEARNING_FIGURES
 
 FOLDER = Path(__file__).parents[3] / "deploy/monitoring"
 ALERTS: dict[str, Any] = yaml.safe_load((FOLDER / "alerts.yml").read_text())
 SCRAPE: dict[str, Any] = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
 DASHBOARD: dict[str, Any] = json.loads((FOLDER / "grafana/uqueue.json").read_text())
-RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
-OF_EACH_GATEWAY = ("uqueue_gateway_", "uqueue_store_up", "up")
+LEARNING_ALERTS: dict[str, Any] = yaml.safe_load((FOLDER / "learning-alerts.yml").read_text())
+RULES = [rule for group in ALERTS["groups"] + LEARNING_ALERTS["groups"] for rule in group["rules"]]
+OF_EACH_PROCESS = ("uqueue_gateway_", "uqueue_store_up", "up", "alm_")
 
 
 def expressions() -> Iterator[tuple[str, str]]:
@@ -54,6 +56,9 @@ def known() -> dict[str, set[str]]:
             (("_bucket", {"le"}), ("_sum", set()), ("_count", set())) if figure.bounds else (("", set()),)
         ):
             found[figure.name + suffix] = {*figure.labels, *more}
+    for learning in LEARNING_FIGURES.values():
+        ending, more = ("_bucket", {"le"}) if learning.kind == "histogram" else ("", set())
+        found[learning.name + ending] = {*learning.labels, *more}
     metrics = Gateway(Settings()).metrics
     metrics.refused.labels("x").inc()
     metrics.show(Snapshot(Sums({}), 0, 1, {"predictions": 0}, [], 1.0))
@@ -77,7 +82,7 @@ def test_every_expression_is_about_figures_that_there_are() -> None:
 def test_what_all_gateways_show_is_never_added_up() -> None:
     for title, expression in expressions():
         if not any(
-            selector.name.startswith(OF_EACH_GATEWAY) for selector in selectors(promql_parser.parse(expression))
+            selector.name.startswith(OF_EACH_PROCESS) for selector in selectors(promql_parser.parse(expression))
         ):
             assert "max without (instance)" in expression, title
 
@@ -95,15 +100,18 @@ def test_every_alert_says_what_is_wrong_and_what_to_do() -> None:
         assert re.fullmatch(r"\d+[smh]", rule.get("for", "0s"))
     wanted = {"LocalizationSlow", "LocalizationCacheCold", "ModelNotLoaded", "QueueWaitLong", "NoWorkers"}
     assert wanted <= {rule["alert"] for rule in RULES}
+    assert len(LEARNING_ALERTS["groups"][0]["rules"]) == 6
 
 
 def test_the_scrape_job_reads_the_gateway_of_the_compose_file() -> None:
-    (job,) = SCRAPE["scrape_configs"]
+    job, learning = SCRAPE["scrape_configs"]
     compose = yaml.safe_load((FOLDER.parents[1] / "docker-compose.yml").read_text())
+    port = compose["services"]["learning"]["environment"]["UQUEUE_LEARNING_METRICS_PORT"]
+    assert learning["static_configs"] == [{"targets": [f"learning:{port}"]}]
     assert (job["metrics_path"], job["static_configs"]) == ("/metrics", [{"targets": ["web:8000"]}])
     assert compose["services"]["web"]["ports"] == ["127.0.0.1:8000:8000"]
     assert job["authorization"]["credentials_file"].startswith("/keys/")
-    assert SCRAPE["rule_files"] == ["alerts.yml"]
+    assert SCRAPE["rule_files"] == ["alerts.yml", "learning-alerts.yml"]
     for volume in compose["services"]["grafana"]["volumes"]:
         assert (FOLDER.parents[1] / volume.split(":")[0]).is_file()
     assert CONTENT_TYPE.startswith("text/plain; version=0.0.4")

@@ -15,7 +15,8 @@ import uqueue
 import uqueue_config
 import uqueue_worker
 
-#: Other people's modules, imported once; each of ours is then imported in a fork of that process, which saves minutes.
+#: Other people's modules, imported once; each of ours is then imported in a fork of that process, which saves minutes,
+#: as does importing the whole contract there, once each of its modules has been looked at.
 PRELOADED = (
     "celery",
     "fastapi",
@@ -23,10 +24,13 @@ PRELOADED = (
     "kombu",
     "numba",
     "numpy",
+    "prometheus_client",
+    "psycopg_pool",
     "pydantic_settings",
     "redis",
     "rich",
     "scipy",
+    "structlog",
     "typer",
 )
 HEAVY = ("tensorflow", "keras", "fastapi", "flower", "h5py", "scipy", "structlog", "typer", "numba")
@@ -68,7 +72,12 @@ def look(module):
     }
 
 found = {}
-for module in modules:
+lowest = [module for module in modules if module.partition(".")[0] == "uqueue_config"]
+for module in sorted(modules, key=lambda module: module not in lowest):
+    if lowest and module not in lowest:  # all of these have been looked at, and everything else imports them
+        for name in lowest:
+            importlib.import_module(name)
+        lowest = []
     ours, theirs = os.pipe()
     child = os.fork()
     if child == 0:

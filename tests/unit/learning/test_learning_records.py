@@ -136,6 +136,9 @@ def test_the_library_has_every_error_and_says_which_ones_to_try_again() -> None:
         "QueueTimeout",
         "RepositoryUnavailable",
         "CircuitOpen",
+        "NoLearningWorker",
+        "LearningBusy",
+        "AnswerLate",
     }
     error = QueueTimeout(timeout_seconds=3, reason="no worker", run_id="r")
     assert error.context == {"timeout_seconds": 3, "reason": "no worker", "run_id": "r"}

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from builders.onnx_models import features, tiny_localizer, write_localizer
 from uqueue.cli.sources import examine
 from uqueue.submission import prepare
+from uqueue_config.answers import read_answer
 from uqueue_config.catalog import Catalog, ModelSpec
 from uqueue_config.errors import (
     ArtifactMismatch,
@@ -29,7 +30,7 @@ from uqueue_config.errors import (
     from_wire,
 )
 from uqueue_config.ledger import ClaimedJob, Wish
-from uqueue_config.localization import Localization, read_answer
+from uqueue_config.localization import Localization
 from uqueue_config.messages import PredictRequest
 from uqueue_config.settings import Settings
 from uqueue_worker.artifacts import ArtifactCache, ArtifactPair

@@ -1,7 +1,7 @@
 """The last good artifacts of each model on this machine's disk, for when their source does not answer.
 
     <folder>/<name>/<version>/model.h5 (or model.pt), mccp_state.pkl, checks-<hash>.json where there are any, pair.json
-    <folder>/<name>/<version>/model.onnx, localization.json, pair.json
+    <folder>/<name>/<version>/model.onnx, localization.json (a classifier's: manifest.json), pair.json
     <folder>/<name>/named-<key>          the content of something that its source does not say the content of
     <folder>/<name>/served-<source>      the version of this source that was last taken over here
 
@@ -29,6 +29,7 @@ from uqueue_config.errors import ModelInvalid
 from uqueue_worker.artifacts.leases import Lease, remove_unless_leased, taking_turns
 from uqueue_worker.artifacts.pair import (
     DECLARATION_FILE,
+    MANIFEST_FILE,
     MODEL_FILES,
     ONNX_FILE,
     STATE_FILE,
@@ -239,6 +240,8 @@ def _write_checks(folder: Path, pair: ArtifactPair) -> None:
     about |= {"model_file": vars(pair.model_file), "state_file": vars(pair.state_file)}
     if pair.model_filename != MODEL_FILES[0]:
         about["model_filename"] = pair.model_filename
+    if pair.is_classifier:
+        about["is_classifier"] = True
     if pair.checks is not None and pair.checks_file is not None:
         about["checks_file"] = vars(pair.checks_file)
         (folder / _checks_name(pair.checks_file.sha256)).write_bytes(pair.checks)
@@ -252,7 +255,8 @@ def _checks_name(sha256: str) -> str:
 def _read(folder: Path, name: str, version: str) -> ArtifactPair | None:
     about: dict[str, Any] = json.loads(_content(folder / "pair.json"))
     model_filename = _KNOWN[_KNOWN.index(dict(about).get("model_filename", MODEL_FILES[0]))]
-    state_filename = DECLARATION_FILE if model_filename == ONNX_FILE else STATE_FILE
+    is_classifier = about.pop("is_classifier", False) is True
+    state_filename = MANIFEST_FILE if is_classifier else DECLARATION_FILE if model_filename == ONNX_FILE else STATE_FILE
     model, state = _content(folder / model_filename), _content(folder / state_filename)
     model_file = fingerprint(model, int(about["model_file"]["mtime_ns"]))
     state_file = fingerprint(state, int(about["state_file"]["mtime_ns"]))
@@ -265,7 +269,8 @@ def _read(folder: Path, name: str, version: str) -> ArtifactPair | None:
     about.pop("model_filename", None)
     if about != recorded or version != pair_version(model_file.sha256, state_file.sha256):
         return None
-    return ArtifactPair(name, model, state, model_file, state_file, model_filename, checks, checks_file)
+    files = (model_file, state_file, model_filename, checks, checks_file)
+    return ArtifactPair(name, model, state, *files, is_classifier=is_classifier)
 
 
 def _content(path: Path) -> bytes:

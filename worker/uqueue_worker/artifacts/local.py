@@ -83,7 +83,7 @@ class LocalFilesystemProvider(ModelProvider):
 
     def _read_once(self) -> ArtifactPair:
         before = self._look()
-        contents = [_read(file.path, file.limit_bytes) for file in before]
+        contents = [read_file(file.path, file.limit_bytes) for file in before]
         after = self._look()
         if len(after) != len(before):
             raise IncompleteArtifact(file=str(after[-1].path.parent), reason="its files changed while they were read")
@@ -114,11 +114,11 @@ class LocalFilesystemProvider(ModelProvider):
     def _look(self) -> list[WatchedFile]:
         """Return model, state and, where they are there, checks. Raises ModelNotAvailable and ModelInvalid."""
         paths = self._model_paths()
-        models = [WatchedFile(path, found, MAX_MODEL_BYTES) for path in paths if (found := _stat(path)) is not None]
+        models = [WatchedFile(path, found, MAX_MODEL_BYTES) for path in paths if (found := status_of(path)) is not None]
         if len(models) > 1:
             names = " and ".join(MODEL_FILES)
             raise ModelInvalid(file=str(paths[0].parent), reason=f"it holds {names}; keep the one that is to be served")
-        state = _stat(self.get_state_path())
+        state = status_of(self.get_state_path())
         if not models or state is None:
             missing = [] if models else [str(paths[0])]
             missing += [] if state else [str(self.get_state_path())]
@@ -126,12 +126,12 @@ class LocalFilesystemProvider(ModelProvider):
         return [models[0], WatchedFile(self.get_state_path(), state, MAX_STATE_BYTES), *self._look_at_checks()]
 
     def _look_at_checks(self) -> list[WatchedFile]:
-        checks = _stat(self.get_checks_path())
+        checks = status_of(self.get_checks_path())
         return [] if checks is None else [WatchedFile(self.get_checks_path(), checks, MAX_CHECKS_BYTES)]
 
 
-def _stat(path: Path) -> FileStat | None:
-    """Return the file's state, None where there is no file."""
+def status_of(path: Path) -> FileStat | None:
+    """Return the file's state, None where there is no file. Raises ModelInvalid where it cannot be one."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -143,8 +143,8 @@ def _stat(path: Path) -> FileStat | None:
     return FileStat(status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns)
 
 
-def _read(path: Path, limit_bytes: int) -> bytes:
-    """Return the file's content, never more than `limit_bytes`."""
+def read_file(path: Path, limit_bytes: int) -> bytes:
+    """Return the file's content, never more than `limit_bytes`. Raises IncompleteArtifact and ModelInvalid."""
     try:
         # O_NONBLOCK: a FIFO put in place of the file after it was looked at would block the open for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))

@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from uqueue_config.errors import ModelInvalid, UqueueError
 from uqueue_worker.artifacts.child_limits import limit_this_process
+
+if TYPE_CHECKING:
+    from uqueue_worker.artifacts.ensemble_ports import EnsembleShape
 
 CPU_SECONDS: Final = 20.0
 SECONDS_PER_GIGABYTE: Final = 60.0
@@ -19,22 +22,16 @@ TRIED_ROWS: Final = (1, 3)
 
 
 def try_onnx(data: bytes, row: tuple[int, ...], *, file: str) -> None:
-    """Check a model, load it and run it for a few rows. Raises ModelInvalid and UnsafeArtifact."""
+    """Check a localization model, load it and run it for a few rows. Raises ModelInvalid and UnsafeArtifact."""
     import numpy as np
 
     from uqueue_worker.artifacts.onnx_ports import check_answers, find_ports, probe_rows
-    from uqueue_worker.artifacts.onnx_runtime import open_session, ports_of, said
-    from uqueue_worker.artifacts.onnx_structure import check_onnx_structure
+    from uqueue_worker.artifacts.onnx_runtime import ports_of
 
-    check_onnx_structure(data, file=file)
-    session = open_session(data, file=file)
+    session = _session(data, file)
     ports = find_ports(*ports_of(session), row, file=file)
     for rows in TRIED_ROWS:
-        try:
-            values = session.run(ports.outputs, {ports.input: probe_rows(rows, row)})
-        except Exception as error:  # its classes have no common one
-            raise ModelInvalid(file=file, reason=f"a trial run of {rows} rows failed ({said(error)})") from error
-        answers = dict(zip(ports.outputs, values, strict=True))
+        answers = _run(session, ports.outputs, {ports.input: probe_rows(rows, row)}, rows, file)
         if problem := check_answers(ports, answers, rows):
             raise ModelInvalid(file=file, reason=f"in a trial run of {rows} rows, {problem}")
         for name, answer in answers.items():
@@ -42,16 +39,52 @@ def try_onnx(data: bytes, row: tuple[int, ...], *, file: str) -> None:
                 raise ModelInvalid(file=file, reason=f"in a trial run output {name} is not finite")
 
 
+def try_ensemble(data: bytes, shape: EnsembleShape, *, file: str) -> None:
+    """Check a classifier, load it and run it for a few rows. Raises ModelInvalid and UnsafeArtifact."""
+    from uqueue_worker.artifacts.ensemble_ports import INPUT, OUTPUT, check_members, check_ports, probe_table
+    from uqueue_worker.artifacts.onnx_runtime import ports_of
+
+    session = _session(data, file)
+    check_ports(*ports_of(session), shape, file=file)
+    for rows in TRIED_ROWS:
+        answer = _run(session, [OUTPUT], {INPUT: probe_table(rows, shape)}, rows, file)[OUTPUT]
+        if problem := check_members(answer, shape, rows):
+            raise ModelInvalid(file=file, reason=f"in a trial run of {rows} rows, {problem}")
+
+
+def _session(data: bytes, file: str) -> Any:
+    from uqueue_worker.artifacts.onnx_runtime import open_session
+    from uqueue_worker.artifacts.onnx_structure import check_onnx_structure
+
+    check_onnx_structure(data, file=file)
+    return open_session(data, file=file)
+
+
+def _run(session: Any, outputs: list[str], feed: dict[str, Any], rows: int, file: str) -> dict[str, Any]:
+    from uqueue_worker.artifacts.onnx_runtime import said
+
+    try:
+        values = session.run(outputs, feed)
+    except Exception as error:  # its classes have no common one
+        raise ModelInvalid(file=file, reason=f"a trial run of {rows} rows failed ({said(error)})") from error
+    return dict(zip(outputs, values, strict=True))
+
+
 def main() -> None:
-    """Read the file from stdin, its name and the shape of a row from the arguments; print what is wrong, or {}."""
+    """Read the file from stdin; its name, its kind and its sizes from the arguments; print what is wrong, or {}."""
     data = sys.stdin.buffer.read()
-    row = tuple(int(size) for size in sys.argv[2].split(","))
+    file, kind, sizes = sys.argv[1:4]
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # each of its threads would reserve memory
     cpu_seconds = CPU_SECONDS + len(data) / 1e9 * SECONDS_PER_GIGABYTE
     limit_this_process(len(data), cpu_seconds=cpu_seconds, memory_times_size=8)
     answer: dict[str, Any] = {}
     try:
-        try_onnx(data, row, file=sys.argv[1])
+        if kind == "ensemble":
+            from uqueue_worker.artifacts.ensemble_ports import EnsembleShape
+
+            try_ensemble(data, EnsembleShape.parse(sizes), file=file)
+        else:
+            try_onnx(data, tuple(map(int, sizes.split(","))), file=file)
     except UqueueError as error:
         answer = {"error": error.to_wire()}
     sys.stdout.write(json.dumps(answer))

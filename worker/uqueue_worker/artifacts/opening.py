@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from uqueue_config.classification import ENGINE as CLASSIFIER
 from uqueue_config.settings import Settings
-from uqueue_config.sources import FolderSource, MLflowSource, parse_source
+from uqueue_config.sources import FolderSource, MLflowSource, parse_source, parse_versions_folder
 from uqueue_worker.artifacts.bucket import S3Connection
 from uqueue_worker.artifacts.cache import ArtifactCache
+from uqueue_worker.artifacts.classifier_folder import ClassifierFolder
 from uqueue_worker.artifacts.local import LocalFilesystemProvider
 from uqueue_worker.artifacts.localizer_folder import LocalizerFolder
 from uqueue_worker.artifacts.localizer_registry import LocalizerRegistry
@@ -28,8 +30,12 @@ def open_cache(settings: Settings, folder: Path) -> ArtifactCache:
 def open_provider(settings: Settings, name: str, cache: ArtifactCache) -> ModelProvider | None:
     """Return the provider that the settings name, None where they name none. Nothing is opened yet.
 
-    With the engine onnx it provides a localization model, otherwise one with intervals.
+    With the engine onnx it provides a localization model, with onnx-classifier a classifier, otherwise one with
+    intervals.
     """
+    if settings.engine == CLASSIFIER:
+        place = settings.artifact_source or str(settings.workspace_root or "")
+        return ClassifierFolder(parse_versions_folder(place), name) if place else None
     if settings.artifact_source is None:
         root, folder = (
             settings.workspace_root,

@@ -1,6 +1,7 @@
 """The two files that make one model, read together.
 
-An interval model is a network and its calibration state; a localization model is an ONNX file and its declaration.
+An interval model is a network and its calibration state; a localization model is an ONNX file and its declaration, a
+classifier an ONNX file and its manifest.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ STATE_FILE: Final = "mccp_state.pkl"
 #: A localization model's file, and what is said of it; see `declaration_file`.
 ONNX_FILE: Final = "model.onnx"
 DECLARATION_FILE: Final = "localization.json"
+#: … and of a classifier's.
+MANIFEST_FILE: Final = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,12 @@ class ArtifactPair:
     """A model file and the calibration state that belongs to it, as bytes, with what was seen of their files.
 
     The bytes are unchecked: `read_model_file`, `read_calibration_state` and `read_checks` decide whether they may be
-    used. For a localization model `state` is its declaration.
+    used. For a localization model `state` is its declaration, for a classifier its manifest.
 
     model_filename  what the model file is called, one of MODEL_FILES or ONNX_FILE
     checks          what a candidate must stand up to before it serves, and that file's fingerprint; None where the
                     source holds no checks
+    is_classifier   whether it is one of a classifier
     """
 
     name: str
@@ -40,6 +44,7 @@ class ArtifactPair:
     model_filename: str = MODEL_FILES[0]
     checks: bytes | None = field(default=None, repr=False)
     checks_file: FileFingerprint | None = None
+    is_classifier: bool = False
 
     @property
     def version(self) -> str:
@@ -56,11 +61,13 @@ class ArtifactPair:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether the state is a calibration; that of a localization model is not."""
+        """Whether the state is a calibration; those of ONNX files are not."""
         return self.model_filename != ONNX_FILE
 
     @property
     def state_filename(self) -> str:
+        if self.is_classifier:
+            return MANIFEST_FILE
         return STATE_FILE if self.is_calibrated else DECLARATION_FILE
 
     def without_bytes(self) -> ArtifactPair:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import structlog
 
+from uqueue_config.classification import Classification
 from uqueue_config.envelope import is_overdue, read_headers
 from uqueue_config.errors import (
     InternalError,
@@ -30,6 +31,7 @@ from uqueue_config.prediction import IntervalPrediction
 from uqueue_config.seeds import seed_from_job_id
 from uqueue_config.settings import Settings
 from uqueue_config.trace import trace_facts
+from uqueue_worker.classification import Classifier
 from uqueue_worker.lane.answers import results_json
 from uqueue_worker.localization import Localizer
 from uqueue_worker.models import IntervalModel
@@ -41,8 +43,6 @@ from uqueue_worker.units import in_target_units
 
 #: Rows evaluated together; a job with more runs alone, with checkpoints of its own.
 MAX_ROWS = 4096
-#: A localization job with more runs alone.
-MAX_LOCALIZED_ROWS = 32
 ModelFor = Callable[[PredictRequest, str, Wanted], Served]
 CheckpointFor = Callable[[str, int], Callable[[int], None]]
 _log = structlog.get_logger("uqueue.lane")
@@ -84,7 +84,7 @@ class Work:
         if isinstance(model, IntervalModel):
             sole = self.job.attempt > 1 or request.encoding != "lists" or len(self.features) > MAX_ROWS
             return sole or not model.engine.batch_independent
-        return self.job.attempt > 1 or len(self.features) > MAX_LOCALIZED_ROWS
+        return self.job.attempt > 1 or len(self.features) > model.rows_together
 
 
 class Batch:
@@ -134,7 +134,7 @@ class Batch:
     def _answer_together(self, group: Sequence[Work]) -> Iterator[list[Answer]]:
         served = group[0].served
         if not isinstance(served.model, IntervalModel):
-            yield from self._locate_together(group, served.model)
+            yield from self._run_together(group, served.model)
             return
         model = served.model
         table = _one_table(group, model)
@@ -161,9 +161,9 @@ class Batch:
                 lambda: shadow.predict_together(table, lengths, seeds, on_progress=self._deadline("")).prediction,
             )  # fmt: skip
 
-    def _locate_together(self, group: Sequence[Work], model: Localizer) -> Iterator[list[Answer]]:
-        """Answer jobs of one localization model from one run; a job that does not fit, or whose answer cannot be,
-        fails by itself."""
+    def _run_together(self, group: Sequence[Work], model: Localizer | Classifier) -> Iterator[list[Answer]]:
+        """Answer jobs of one ONNX model part by part; a job that does not fit, or whose answer cannot be, fails by
+        itself."""
         checked: list[tuple[Work, Float32]] = []
         refused = []
         for work in group:
@@ -173,7 +173,8 @@ class Batch:
                 refused.append(self._failure(work.job, error))
         if refused:
             yield refused
-        for some in _in_runs(checked, self._settings.max_onnx_batch):
+        most_rows = self._settings.max_onnx_batch if isinstance(model, Localizer) else model.rows_together
+        for some in _in_runs(checked, most_rows):
             try:
                 table, lengths = np.concatenate([rows for _, rows in some]), [len(rows) for _, rows in some]
                 found = model.predict_together(table, lengths, on_progress=self._deadline(""))
@@ -181,9 +182,9 @@ class Batch:
                 _log.exception("batch_failed", jobs=len(some))
                 yield from chain.from_iterable(self._answer_alone(work) for work, _ in some)
                 continue
-            yield [self._located(work, answer) for (work, _), answer in zip(some, found, strict=True)]
+            yield [self._answered(work, answer) for (work, _), answer in zip(some, found, strict=True)]
 
-    def _located(self, work: Work, answer: Localization | ModelOutputInvalid) -> Answer:
+    def _answered(self, work: Work, answer: Localization | Classification | ModelOutputInvalid) -> Answer:
         if isinstance(answer, ModelOutputInvalid):
             return self._failure(work.job, answer)
         return Answer.of(work.job.id, Outcome.success(answer.to_message(work.request.encoding)))

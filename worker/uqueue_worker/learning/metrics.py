@@ -101,14 +101,20 @@ def expected_calibration_error(probabilities: ArrayLike, true: ArrayLike, n_bins
 
     Bins are (low, high] of the highest probability (Guo et al. 2017); of equal probabilities, the first class wins.
     """
+    gaps = calibration_gaps(probabilities, true, n_bins)
+    return float(np.abs(gaps).sum() / len(np.asarray(true)))
+
+
+def calibration_gaps(probabilities: ArrayLike, true: ArrayLike, n_bins: int = 15) -> FloatArray:
+    """Return the sum of confidence - accuracy of each bin, float64 (bins,); the sums of parts add up."""
     if n_bins < 1:
         raise ValueError(f"expected at least one bin, got {n_bins}")
     shares, rows = _checked_probabilities(probabilities, true)
     confidence = shares.max(axis=1)
     hit = shares.argmax(axis=1) == rows
     edges = np.arange(1, n_bins) / n_bins
-    gaps = np.bincount(np.searchsorted(edges, confidence, side="left"), confidence - hit, minlength=n_bins)
-    return float(np.abs(gaps).sum() / len(rows))
+    bins = np.searchsorted(edges, confidence, side="left")
+    return np.bincount(bins, confidence - hit, minlength=n_bins).astype(np.float64)
 
 
 def checked_shares(probabilities: ArrayLike) -> FloatArray:

@@ -23,7 +23,7 @@ from uqueue_worker.artifacts.declaration_file import DeclarationFile
 from uqueue_worker.artifacts.onnx_probe import probe_onnx
 from uqueue_worker.artifacts.pair import ONNX_FILE, ArtifactPair
 from uqueue_worker.localization.decoding import Decoded, decode
-from uqueue_worker.localization.session import Float32, OnnxOptions, OnnxSession, RunFailed
+from uqueue_worker.localization.session import MAX_BATCH, Float32, OnnxOptions, OnnxSession, RunFailed
 
 NO_ROW_LIMIT = 1 << 31  # how many rows one job may hold is decided where it is submitted
 ENGINE = "onnx"
@@ -80,6 +80,11 @@ class Localizer:
     @property
     def n_features(self) -> int:
         return int(np.prod(self.declaration.input_shape))
+
+    @property
+    def rows_together(self) -> int:
+        """Jobs of more rows run alone."""
+        return MAX_BATCH
 
     @property
     def states_sigmas(self) -> bool:

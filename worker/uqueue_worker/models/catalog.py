@@ -14,6 +14,7 @@ from typing import NamedTuple
 import structlog
 
 from uqueue_config.catalog import Catalog, ModelSpec
+from uqueue_config.classification import ENGINE as CLASSIFIER
 from uqueue_config.errors import ModelError, UnknownModel, VersionNotServed
 from uqueue_config.ledger import Wish
 from uqueue_config.localization import ModelCard
@@ -230,9 +231,9 @@ class ModelCatalog:
 
 
 def _registered(source: str | None) -> str:
-    """Return the model that a source names in a registry; other sources as they are."""
+    """Return the model that a source names in a registry, or the folder of versions; other sources as they are."""
     if not (source or "").startswith("models:/"):
-        return source or ""
+        return (source or "").partition("?")[0]
     return re.split("[@/]", (source or "").removeprefix("models:/"), maxsplit=1)[0]
 
 
@@ -243,7 +244,7 @@ def _is_number(source: str) -> bool:
 def _named_source(spec: ModelSpec, version: str) -> str:
     """Return the source of the version that has this name there. Raises VersionNotServed."""
     source = spec.source or ""
-    if source.startswith("s3://"):
+    if source.startswith("s3://") or spec.engine == CLASSIFIER:
         return f"{source.partition('?')[0]}?version={version}"
     if source.startswith("models:/"):
         registered = _registered(source)

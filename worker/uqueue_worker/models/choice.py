@@ -19,6 +19,7 @@ from uqueue_worker.models.torch_graph import program_graph
 from uqueue_worker.models.unsupported import UnsupportedGraph
 
 _LIBRARIES = {"tensorflow": "TensorFlow", "torch": "PyTorch"}
+_ONNX = {"onnx": "localization models", "onnx-classifier": "classifiers"}
 _NAMES = _LIBRARIES | {"numpy": "NumPy"}
 
 
@@ -33,8 +34,9 @@ def choose_engine(
     """
     if engine not in get_args(EngineChoice):
         raise ValueError(f"engine must be one of {', '.join(get_args(EngineChoice))}, got {engine!r}")
-    if engine == "onnx":
-        raise ModelInvalid(file=file or "the model file", reason="the onnx engine evaluates localization models only")
+    if engine in _ONNX:
+        reason = f"the {engine} engine evaluates {_ONNX[engine]} only"
+        raise ModelInvalid(file=file or "the model file", reason=reason)
     if isinstance(model_file, TorchFile):
         name, own, program = file or "model.pt", "torch", model_file.program
         found = _small_engine(lambda: program_graph(program, file=name), engine, own, name)

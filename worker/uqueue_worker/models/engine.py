@@ -12,7 +12,7 @@ from uqueue_worker.models.randomness import UInt64
 from uqueue_worker.uncertainty import Draw, PassSummary
 
 ForwardMode = Literal["dropout", "deterministic"]
-EngineChoice = Literal["auto", "fused", "numpy", "tensorflow", "torch", "onnx"]
+EngineChoice = Literal["auto", "fused", "numpy", "tensorflow", "torch", "onnx", "onnx-classifier"]
 Float32 = NDArray[np.float32]
 
 

@@ -28,12 +28,11 @@ from uqueue_config.errors import (
 from uqueue_config.ledger import Wish
 from uqueue_config.localization import ModelCard
 from uqueue_worker.artifacts import ArtifactCache, ArtifactPair, ModelProvider
-from uqueue_worker.artifacts.declaration_file import DeclarationFile
 from uqueue_worker.artifacts.patience import Backoff
 from uqueue_worker.localization import Localizer, OnnxOptions
 from uqueue_worker.models.engine import EngineChoice, ForwardMode
 from uqueue_worker.models.interval_model import IntervalModel
-from uqueue_worker.models.kinds import AnyModel, load_model
+from uqueue_worker.models.kinds import ONNX_ENGINES, AnyModel, load_model, number_of
 
 _log = structlog.get_logger("uqueue.models")
 Outcome = Literal["unchanged", "moved", "rejected", "missing"]
@@ -116,7 +115,7 @@ class ModelStore:
     @property
     def moves_aside(self) -> bool:
         """Whether another version is loaded beside the jobs and not before the next one: it may take many seconds."""
-        return self._options.engine == "onnx"
+        return self._options.engine in ONNX_ENGINES
 
     @property
     def version(self) -> str | None:
@@ -340,11 +339,3 @@ def _check_coverage(model: IntervalModel, expected: float | None) -> None:
     found = "does not say which coverage it is for" if alpha is None else f"is for a coverage of {1 - alpha:g}"
     reason = f"{found}, nominal_coverage asks for {expected:g}"
     raise InvalidCalibration(file="mccp_state.pkl", field="alpha", reason=reason)
-
-
-def number_of(pair: ArtifactPair) -> str | None:
-    """Return the number under which a localization model is registered, as far as its declaration can be read."""
-    try:
-        return None if pair.is_calibrated else DeclarationFile.parse(pair.state).number
-    except ModelError:
-        return None

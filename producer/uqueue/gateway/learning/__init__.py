@@ -1,0 +1,1 @@
+"""/learning: active learning over HTTP. The learning worker does the work; the gateway only asks it."""

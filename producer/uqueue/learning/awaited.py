@@ -1,0 +1,195 @@
+"""Active learning under asyncio: `client.learning` of an `AsyncClient`. See `blocking` for what each call raises."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel
+
+from uqueue.learning.calls import TRANSIENT, Wait, made
+from uqueue.learning.conversation import TIMEOUT_SECONDS, conversation
+from uqueue_config.connections import connect_async, translated
+from uqueue_config.learning.answers import (
+    ReportFile,
+    ReportFormat,
+    RunDetails,
+    RunList,
+    RunStarted,
+    ScenarioPage,
+    ScenarioVersions,
+    SpotList,
+    SuggestionChanged,
+    SuggestionList,
+)
+from uqueue_config.learning.feedback import ModelPerformanceData
+from uqueue_config.learning.requests import (
+    ApproveSuggestion,
+    ArchiveScenario,
+    CancelRun,
+    Evaluate,
+    ListRuns,
+    ListSpots,
+    ListSuggestions,
+    MakeReport,
+    RejectSuggestion,
+    Request,
+    RestoreScenario,
+    ResumeRun,
+    ScenarioHistory,
+    SearchScenarios,
+    ShowRun,
+    ShowScenario,
+    StartRun,
+)
+from uqueue_config.learning.runs import RunStatus
+from uqueue_config.learning.scenario import ScenarioDefinition
+from uqueue_config.learning.suggestions import State
+
+if TYPE_CHECKING:
+    from uqueue.aio import AsyncClient
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class AsyncLearning:
+    """Asks the learning worker; see `Learning`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def ask(self, request: Request[Answer], timeout: float = TIMEOUT_SECONDS) -> Answer:
+        """Return the answer to a request, after at most `timeout` seconds."""
+        settings, ledger, *_ = self._client._parts()
+        steps = conversation(request, timeout, settings.max_inline_bytes)
+        async with AsyncExitStack() as opened:
+            queue = ledger.connection
+            if not settings.queue_is_with_records:
+                queue = await opened.enter_async_context(connect_async(settings.broker))
+            servers = {"records": (ledger.connection, settings.result_store), "queue": (queue, settings.broker)}
+            reply: Any = None
+            while True:
+                try:
+                    step = steps.send(reply)
+                except StopIteration as end:
+                    return request.read_answer(end.value)
+                connection, url = servers[step.where]
+                with translated(url):
+                    reply = await connection.execute_command(*step.command)  # type: ignore[no-untyped-call]
+
+    # --- runs ---
+
+    async def start_run(
+        self, configuration: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None
+    ) -> RunStarted:
+        """Start a run. `configuration` changes single values of the worker's own (`RunConfig` has them all); the same
+        key and configuration give the same run. Raises RunConfigInvalid, RunConflict.
+        """
+        request = made(StartRun, configuration=configuration and dict(configuration), idempotency_key=idempotency_key)
+        return await self.ask(request)
+
+    async def runs(self, *, status: RunStatus | None = None, limit: int | None = None) -> RunList:
+        """Return runs, the latest first; 50 unless `limit` says otherwise."""
+        return await self.ask(made(ListRuns, status=status, limit=limit))
+
+    async def run(self, run_id: str) -> RunDetails:
+        """Return a run with its cycles. Raises RunNotFound."""
+        return await self.ask(made(ShowRun, run_id=run_id))
+
+    async def wait_for_run(
+        self, run_id: str, timeout: float | None = None, *, on_look: Callable[[RunDetails], None] | None = None
+    ) -> RunDetails:
+        """Wait until a run has ended or waits for approval, at most `timeout` seconds (for ever if None), and return
+        it as it then is. `on_look` is called at every look. Lives through restarts of the learning worker. Raises
+        RunNotFound.
+        """
+        wait = Wait(timeout)
+        while True:
+            try:
+                details = await self.run(run_id)
+            except TRANSIENT as error:
+                wait.note(error)
+            else:
+                wait.forgive()
+                if on_look is not None:
+                    on_look(details)
+                if wait.is_over(details):
+                    return details
+            await asyncio.sleep(wait.pause_seconds)
+
+    async def cancel(self, run_id: str) -> RunDetails:
+        """End a run at its next step. Raises RunNotFound, RunConflict."""
+        return await self.ask(made(CancelRun, run_id=run_id))
+
+    async def resume(self, run_id: str) -> RunDetails:
+        """Let a run go on that failed or was cancelled. Raises RunNotFound, RunConflict."""
+        return await self.ask(made(ResumeRun, run_id=run_id))
+
+    # --- what a run found ---
+
+    async def weak_spots(self, run_id: str, *, cycle: int | None = None) -> SpotList:
+        """Return the weak spots of a cycle, by priority; of the latest that has any unless one is named."""
+        return await self.ask(made(ListSpots, run_id=run_id, cycle=cycle))
+
+    async def suggestions(self, run_id: str, *, cycle: int | None = None, state: State | None = None) -> SuggestionList:
+        """Return the suggestions of a run, of one cycle or in one state only where these are given."""
+        return await self.ask(made(ListSuggestions, run_id=run_id, cycle=cycle, state=state))
+
+    async def approve(self, suggestion_id: str) -> SuggestionChanged:
+        """Have a suggestion applied. Raises SuggestionNotFound, RunConflict."""
+        return await self.ask(made(ApproveSuggestion, suggestion_id=suggestion_id))
+
+    async def reject(self, suggestion_id: str) -> SuggestionChanged:
+        """Have a suggestion dropped. Raises SuggestionNotFound, RunConflict."""
+        return await self.ask(made(RejectSuggestion, suggestion_id=suggestion_id))
+
+    async def report(self, run_id: str, format: ReportFormat = "html") -> ReportFile:
+        """Return the report of a run as it stands: `content` is one whole HTML, JSON or CSV file."""
+        return await self.ask(made(MakeReport, run_id=run_id, format=format))
+
+    async def feedback(
+        self,
+        dataset: str | None = None,
+        *,
+        samples: Sequence[Mapping[str, Any]] | None = None,
+        model_version: str | None = None,
+        timeout: float = 600.0,
+    ) -> ModelPerformanceData:
+        """Evaluate a model version once, on a data set that the worker can read or on the samples given. Raises
+        DatasetNotFound, ModelVersionNotFound and others that the model interface has.
+        """
+        given = [dict(one) for one in samples] if samples is not None else None
+        request = made(Evaluate, dataset=dataset, samples=given, model_version=model_version)
+        return await self.ask(request, timeout)
+
+    # --- scenarios ---
+
+    async def search_scenarios(
+        self,
+        query: str | None = None,
+        *,
+        filters: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> ScenarioPage:
+        """Return scenarios that a text and filters match; a page at a time. Raises ScenarioInvalid for a filter."""
+        given = dict(filters) if filters is not None else None
+        return await self.ask(made(SearchScenarios, query=query, filters=given, limit=limit, cursor=cursor))
+
+    async def scenario(self, scenario_id: str, *, version: int | None = None) -> ScenarioDefinition:
+        """Return a scenario, as it is or as it was at a version. Raises ScenarioNotFound."""
+        return await self.ask(made(ShowScenario, scenario_id=scenario_id, version=version))
+
+    async def scenario_history(self, scenario_id: str) -> ScenarioVersions:
+        """Return every version of a scenario, the latest first. Raises ScenarioNotFound."""
+        return await self.ask(made(ScenarioHistory, scenario_id=scenario_id))
+
+    async def restore_scenario(self, scenario_id: str, version: int) -> ScenarioDefinition:
+        """Make a new version of a scenario with the content of an old one. Raises ScenarioNotFound."""
+        return await self.ask(made(RestoreScenario, scenario_id=scenario_id, version=version))
+
+    async def archive_scenario(self, scenario_id: str) -> None:
+        """Take a scenario out of use; its history stays. Raises ScenarioNotFound."""
+        await self.ask(made(ArchiveScenario, scenario_id=scenario_id))

@@ -1,0 +1,1 @@
+"""One module for each way of speaking to a model server."""
