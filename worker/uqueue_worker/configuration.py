@@ -71,18 +71,22 @@ def celery_configuration(settings: Settings, learning: LearningSettings | None =
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         # The entries are periodic, so there is nothing to remember on disk between runs.
         "beat_scheduler": "celery.beat:Scheduler",
-        "beat_schedule": {
-            f"poll-{track}": {
-                "task": Task.POLL_ARTIFACTS.value,
-                "schedule": settings.poll_seconds,
-                "kwargs": {"model": track, "scheduled": True},
-                "options": {"expires": POLL_EXPIRES_SECONDS, "ignore_result": True},
-            }
-            for track in Catalog.load(settings).tracks
-        }
-        | _ticks(learning),
+        "beat_schedule": _polls(settings) | _ticks(learning),
         "beat_max_loop_interval": max(0.05, min(5.0, settings.poll_seconds.total_seconds())),
         "timezone": "UTC",
+    }
+
+
+def _polls(settings: Settings) -> dict[str, Any]:
+    """Return beat's entries for the artifacts of each track."""
+    return {
+        f"poll-{track}": {
+            "task": Task.POLL_ARTIFACTS.value,
+            "schedule": settings.poll_seconds,
+            "kwargs": {"model": track, "scheduled": True},
+            "options": {"expires": POLL_EXPIRES_SECONDS, "ignore_result": True},
+        }
+        for track in Catalog.load(settings).tracks
     }
 
 

@@ -95,12 +95,12 @@ class Gateway:
         """Return what a model answers; intervals where nothing is known of it yet. Raises ServiceUnreachable."""
         with translated(self.settings.result_store):
             pipeline = self._records.pipeline(transaction=False)
-            pipeline.exists(cards_key(model))
-            pipeline.hmget(wanted_key(model), ["n_features", "n_targets"])
-            has_cards, (n_features, n_targets) = await pipeline.execute()
-        if has_cards:
+            pipeline.hgetall(cards_key(model))
+            pipeline.hgetall(wanted_key(model))
+            cards, wanted = await pipeline.execute()
+        if cards:
             return "localization"
-        return "classification" if n_features is not None and n_targets is None else "intervals"
+        return "classification" if b"n_features" in wanted and b"n_targets" not in wanted else "intervals"
 
     async def shape(self, model: str) -> tuple[int | None, int | None]:
         """Return how many features and targets the wanted version has, as far as known. Raises ServiceUnreachable."""
