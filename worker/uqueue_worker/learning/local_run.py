@@ -30,6 +30,7 @@ from uqueue_worker.learning.engine import (
     local_interfaces,
     run_to_end,
 )
+from uqueue_worker.learning.output_folder import output_folder
 from uqueue_worker.learning.report import render_page, terminal_summary
 from uqueue_worker.learning.reporting import report_data
 from uqueue_worker.learning.repository import MemoryScenarioRepository
@@ -69,7 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
     _log_warnings_only()
     try:
         changes = _values(given.config) if given.config is not None else {}
-        engine, run = run_here(changes, given.output.resolve(), LearningSettings.load(), _tell)
+        folder = output_folder(given.output)
+        engine, run = run_here(changes, folder.resolve(), LearningSettings.load(), _tell)
     except KeyboardInterrupt:
         return INTERRUPTED
     except (SettingsError, RunConfigInvalid) as error:

@@ -9,12 +9,13 @@ import argparse
 import sys
 from pathlib import Path
 
+from uqueue_config.errors import SettingsError
 from uqueue_worker.learning.demo.playing import FULL, QUICK, play_demo
 from uqueue_worker.learning.demo.stage import DemoStopped
 
 
 def main() -> int:
-    """Play the demo; return the exit code: 1 where something did not work."""
+    """Play the demo; return the exit code: 1 where something did not work, 2 for a wrong folder."""
     options = argparse.ArgumentParser(prog="uqueue learn demo", description="Active learning through the queue.")
     options.add_argument("--quick", action="store_true", help="fewer seeds, cycles and samples: less than a minute")
     options.add_argument("--output", type=Path, default=Path("learning-report"), help="folder of the report")
@@ -24,6 +25,9 @@ def main() -> int:
     except DemoStopped as stopped:
         print(f"error: {stopped}", file=sys.stderr)  # noqa: T201 - people read it
         return 1
+    except SettingsError as error:
+        print(f"error: {error.message}", file=sys.stderr)  # noqa: T201 - people read it
+        return 2
     return 0
 
 

@@ -19,6 +19,7 @@ from uqueue_worker.learning.demo.in_process import curve_of, run_config
 from uqueue_worker.learning.demo.seeds import Played, compared, play_seed
 from uqueue_worker.learning.demo.stage import DemoStopped, Stage, staged
 from uqueue_worker.learning.engine.postgres_store import PostgresRunStore
+from uqueue_worker.learning.output_folder import output_folder
 from uqueue_worker.learning.report import (
     TARGETED,
     Comparison,
@@ -54,9 +55,10 @@ QUICK = Script(
 def play_demo(script: Script, output: Path) -> None:
     """Play, print what happens, and write report.html, report.json, report.csv and index.html to a folder.
 
-    Raises DemoStopped where something does not work.
+    Raises DemoStopped where something does not work, SettingsError where the folder cannot be one.
     """
     started = time.monotonic()
+    output_folder(output)
     say("A classifier has three blind spots: distant smouldering, corona in humid air, dense traffic.")
     with staged(say) as stage, _others(script) as others:
         details = _through_the_queue(stage, script)
@@ -134,7 +136,6 @@ def _collected(stage: Stage, script: Script, run_id: str, comparison: Comparison
 
 
 def _write(output: Path, data: ReportData) -> None:
-    output.mkdir(parents=True, exist_ok=True)
     (output / "report.html").write_text(render_page(data), encoding="utf-8")
     (output / "report.json").write_text(json.dumps(report_json(data), indent=1, allow_nan=False) + "\n")
     (output / "report.csv").write_text(report_csv(data), encoding="utf-8")
