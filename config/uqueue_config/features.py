@@ -20,15 +20,18 @@ from uqueue_config.errors import InvalidFeatures
 _EXPECTED = "expected a table of numbers (rows, columns)"
 _SHOWN_CHARACTERS = 40
 _FEW_ROWS = 16
+_ANY_NUMBER_OF_ROWS = 1 << 31
 
 
-def validate_features(features: Any, *, columns: int | None, max_rows: int) -> NDArray[np.float32]:
+def validate_features(
+    features: Any, *, columns: int | None, max_rows: int = _ANY_NUMBER_OF_ROWS
+) -> NDArray[np.float32]:
     """Return features as a new float32 (rows, columns) array in C order.
 
     `features` is a 2-D array, or a sequence of rows of real numbers. `columns` is the width of the model, or None where
-    that is not known yet. Raises InvalidFeatures, saying what was expected and what came, and where the first bad cell
-    is: wrong shape or size, anything that is not a real number (None, text, bool, complex, dates, objects), and values
-    that are not finite as float64 or as float32.
+    that is not known yet. How many rows a job may hold is decided where it is submitted. Raises InvalidFeatures, saying
+    what was expected and what came, and where the first bad cell is: wrong shape or size, anything that is not a real
+    number (None, text, bool, complex, dates, objects), and values that are not finite as float64 or as float32.
     """
     if type(features) is list and (quick := _from_few_rows(features, max_rows, columns)) is not None:
         return quick

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from uqueue_config.prediction import FileFingerprint
+from uqueue_config.prediction import FileFingerprint, ModelIdentity
 
 VERSION_LENGTH = 16
 #: What the model file may be called: one that Keras wrote, or one that PyTorch did.
@@ -69,6 +69,19 @@ class ArtifactPair:
         if self.is_classifier:
             return MANIFEST_FILE
         return STATE_FILE if self.is_calibrated else DECLARATION_FILE
+
+    def identity(self, engine: str, *, keras_version: str | None = None) -> ModelIdentity:
+        """Return what answers say of the model that these files make, evaluated by that engine."""
+        return ModelIdentity(
+            name=self.name,
+            version=self.version,
+            sha256=self.model_file.sha256,
+            state_sha256=self.state_file.sha256,
+            model_file=self.model_file,
+            state_file=self.state_file,
+            keras_version=keras_version,
+            engine=engine,
+        )
 
     def without_bytes(self) -> ArtifactPair:
         """Return what is known of the files without what they hold, which may be hundreds of megabytes."""

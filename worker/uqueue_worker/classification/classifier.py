@@ -24,7 +24,6 @@ from uqueue_worker.learning.models.features import scaled
 from uqueue_worker.learning.models.predictions import Predictions
 
 Float32 = NDArray[np.float32]
-NO_ROW_LIMIT = 1 << 31  # how many rows one job may hold is decided where it is submitted
 
 
 def load_classifier(pair: ArtifactPair, *, providers: tuple[str, ...] = CPU, threads: int = 1) -> Classifier:
@@ -42,7 +41,7 @@ def load_classifier(pair: ArtifactPair, *, providers: tuple[str, ...] = CPU, thr
     shape = shape_of(manifest)
     probe_ensemble(pair.model, shape, file=file)
     session = EnsembleSession(pair.model, shape, file=file, providers=providers, threads=threads)
-    return Classifier(_identity(pair), manifest, session)
+    return Classifier(pair.identity(ENGINE), manifest, session)
 
 
 def shape_of(manifest: ModelManifest) -> EnsembleShape:
@@ -82,7 +81,7 @@ class Classifier:
         """Return columns as float32 (rows, n_features). Raises InvalidFeatures where they do not fit the model."""
         if target_dim is not None:
             raise InvalidFeatures(reason=f"target_dim is {target_dim}, but a classifier has no targets")
-        return validate_features(features, columns=self.n_features, max_rows=NO_ROW_LIMIT)
+        return validate_features(features, columns=self.n_features)
 
     def predict(
         self,
@@ -147,16 +146,3 @@ class Classifier:
             model=self.identity,
             model_version=found.model_version,
         )
-
-
-def _identity(pair: ArtifactPair) -> ModelIdentity:
-    return ModelIdentity(
-        name=pair.name,
-        version=pair.version,
-        sha256=pair.model_file.sha256,
-        state_sha256=pair.state_file.sha256,
-        model_file=pair.model_file,
-        state_file=pair.state_file,
-        keras_version=None,
-        engine=ENGINE,
-    )

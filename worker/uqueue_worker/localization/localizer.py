@@ -25,7 +25,6 @@ from uqueue_worker.artifacts.pair import ONNX_FILE, ArtifactPair
 from uqueue_worker.localization.decoding import Decoded, decode
 from uqueue_worker.localization.session import MAX_BATCH, Float32, OnnxOptions, OnnxSession, RunFailed
 
-NO_ROW_LIMIT = 1 << 31  # how many rows one job may hold is decided where it is submitted
 ENGINE = "onnx"
 _log = structlog.get_logger("uqueue.models")
 
@@ -46,7 +45,7 @@ def load_localizer(pair: ArtifactPair, options: OnnxOptions | None = None) -> Lo
         raise ArtifactMismatch(file=file, what="sha256", found=pair.model_file.sha256, expected=declaration.sha256)
     row = declaration.input_shape
     probe_onnx(pair.model, row, file=file)
-    model = Localizer(_identity(pair), about, declaration, OnnxSession(pair.model, row, options, file=file))
+    model = Localizer(pair.identity(ENGINE), about, declaration, OnnxSession(pair.model, row, options, file=file))
     _warn(model)
     return model
 
@@ -94,7 +93,7 @@ class Localizer:
         """Return features as float32 (rows, n_features). Raises InvalidFeatures where they do not fit the model."""
         if target_dim is not None:
             raise InvalidFeatures(reason=f"target_dim is {target_dim}, but a localization model has no targets")
-        return validate_features(features, columns=self.n_features, max_rows=NO_ROW_LIMIT)
+        return validate_features(features, columns=self.n_features)
 
     def predict(
         self,
@@ -168,19 +167,6 @@ class Localizer:
             model_version=self.version,
             onnx_seconds=round(seconds, 6),
         )
-
-
-def _identity(pair: ArtifactPair) -> ModelIdentity:
-    return ModelIdentity(
-        name=pair.name,
-        version=pair.version,
-        sha256=pair.model_file.sha256,
-        state_sha256=pair.state_file.sha256,
-        model_file=pair.model_file,
-        state_file=pair.state_file,
-        keras_version=None,
-        engine=ENGINE,
-    )
 
 
 def _warn(model: Localizer) -> None:

@@ -16,12 +16,10 @@ from uqueue_config.prediction import IntervalPrediction, ModelIdentity
 from uqueue_worker.artifacts import (
     ArtifactPair,
     CalibrationState,
-    ModelFile,
     ModelProvider,
     read_calibration_state,
 )
 from uqueue_worker.artifacts.model_file import read_any_model_file
-from uqueue_worker.artifacts.torch_file import TorchFile
 from uqueue_worker.models.checks import check_candidate
 from uqueue_worker.models.choice import choose_engine
 from uqueue_worker.models.engine import Engine, EngineChoice, ForwardMode, SummarizingEngine
@@ -31,7 +29,6 @@ from uqueue_worker.uncertainty import Draw, PassSummary, adaptive_passes, confor
 
 Float32 = NDArray[np.float32]
 
-NO_ROW_LIMIT = 1 << 31  # how many rows one job may hold is decided where it is submitted
 FAR_OUTSIDE = 6.0  # standard deviations of the training inputs
 
 
@@ -55,7 +52,7 @@ def load_interval_model(
     state = read_calibration_state(pair.state)
     network = choose_engine(pair.model, model_file, engine)
     model = IntervalModel(
-        identity=_identity(pair, model_file, network),
+        identity=pair.identity(network.name, keras_version=model_file.keras_version),
         calibration=replace(state, q_hat=_per_target(state, network.n_targets)),
         forward_mode=forward_mode,
         stochastic=passes_differ(network, forward_mode),
@@ -173,7 +170,7 @@ class IntervalModel:
         """Return features as float32 (rows, n_features). Raises InvalidFeatures where they do not fit the model."""
         if target_dim is not None and target_dim != self.n_targets:
             raise InvalidFeatures(reason=f"target_dim is {target_dim}, but the model has {self.n_targets} targets")
-        return validate_features(features, columns=self.n_features, max_rows=NO_ROW_LIMIT)
+        return validate_features(features, columns=self.n_features)
 
     @cached_property
     def _summarizing(self) -> SummarizingEngine | None:
@@ -267,19 +264,6 @@ def _one_pass(draw: Draw, n_rows: int, rule: CalibrationState) -> PassSummary:
         std=np.zeros_like(mean),
         passes_used=np.where(finite | (rule.patience == 0), passes, rule.max_mc).astype(np.int32),
         converged=finite & converged,
-    )
-
-
-def _identity(pair: ArtifactPair, model_file: ModelFile | TorchFile, network: Engine) -> ModelIdentity:
-    return ModelIdentity(
-        name=pair.name,
-        version=pair.version,
-        sha256=pair.model_file.sha256,
-        state_sha256=pair.state_file.sha256,
-        model_file=pair.model_file,
-        state_file=pair.state_file,
-        keras_version=model_file.keras_version,
-        engine=network.name,
     )
 
 
