@@ -1,5 +1,5 @@
 # The whole interface: make install | demo | demo-localization | demo-learning | up | test | check | bench | simulate
-# | chaos | fuzz | test-monitoring | test-browser
+# | chaos | fuzz | test-monitoring | test-browser | test-servers
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ TORCH := $(VENV)/.torch
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: install demo demo-localization demo-learning up test check bench simulate chaos fuzz test-monitoring test-browser
-.PHONY: clean
+.PHONY: test-servers clean
 
 install: $(STAMP)
 
@@ -63,6 +63,11 @@ test-browser: install
 	{ echo "There is no Chromium: apt-get install chromium, or CHROMIUM=/path/to/chromium make test-browser." >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,browser]"
 	$(BIN)/python -m pytest tests/browser/check_page.py tests/browser/check_learning_report.py
+
+# The dialects of the REST interface against MLServer, KServe's server and NVIDIA's Triton themselves. Each gets a virtual
+# environment in a temporary folder (1.4 GB in all from PyPI), or below SERVERS_VENVS, where they stay for the next time.
+test-servers: install
+	$(BIN)/python -m pytest tests/servers/check_model_servers.py --durations=5
 
 # Random interleavings of ledger, lane and sweeper under a fake clock, a crash at any step; prints the seed that fails.
 simulate: install

@@ -3,7 +3,8 @@
     python benchmarks/learning_queue.py [--quick] [--samples 100000] [--trees 120] [--processes 1]
 
 lane        all chunks wait in the queue, and a worker answers them: nobody reads, nobody evaluates
-first       an evaluation of an Avro file that is not known yet: its samples are decoded, which takes most of the time
+first       an evaluation of an Avro file that is not known yet: its samples are decoded, which is most of what the
+            evaluating program does
 again       an evaluation of another version on the same file, whose columns were kept; so are all later ones of a
             campaign
 unchanged   the first evaluation once more: all results are there already

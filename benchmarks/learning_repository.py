@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from builders.many_scenarios import COUNT, RARE_LABEL, RARE_SITE, RARE_WORD, load_many
+from builders.many_scenarios import COUNT, RARE_LABEL, RARE_SITE, RARE_WORD, WORDS, load_many
 from builders.scenario_rows import a_definition
 from contenders import installed_version
 from part import measure_part, parser, say
@@ -37,6 +37,11 @@ def queries(repository: ScenarioRepository) -> dict[str, Callable[[], Any]]:
         asked = {"parameters": [{"path": path, "op": operator, "value": value}]}
         return lambda: repository.search(filters=asked)
 
+    half, eighth = ({"parameters": [{"path": "emf_strength_v_m", "op": "ge", "value": value}]} for value in (50, 88))
+    second = repository.search("humid").cursor
+    behind = second
+    for _ in range(6):
+        behind = repository.search("humid", limit=500, cursor=behind).cursor
     return {
         "by id": lambda: repository.get_scenario_by_id("bulk-777"),
         "5 of a class, rare": lambda: repository.get_scenarios_by_class_label(RARE_LABEL),
@@ -44,7 +49,22 @@ def queries(repository: ScenarioRepository) -> dict[str, Callable[[], Any]]:
         "5 of a category": lambda: repository.get_scenarios_by_category("category_7"),
         "word that 50 have": lambda: repository.search(RARE_WORD),
         "three words, 50 candidates": lambda: repository.search(f"{RARE_WORD} humid -street"),
-        "word that a fifth of all have": lambda: repository.search("humid"),
+        "word that a quarter of all have": lambda: repository.search("humid"),
+        "word that all have": lambda: repository.search("scenario"),
+        "two words of a quarter each": lambda: repository.search("humid early"),
+        "phrase of two such words, 256": lambda: repository.search('"early humid"'),
+        "phrase that a fifth have": lambda: repository.search("class_FIRE"),
+        "phrase of words of all, none": lambda: repository.search('"conditions scenario"'),
+        "one or the other of two words": lambda: repository.search("humid or early"),
+        "a word without another": lambda: repository.search("humid -early"),
+        "without a word that all have": lambda: repository.search("-scenario"),
+        "common word, half of a parameter": lambda: repository.search("humid", half),
+        "word of all, half of a parameter": lambda: repository.search("scenario", half),
+        "word of all, 6,000 of a parameter": lambda: repository.search("scenario", eighth),
+        "word of all, filter that none fulfil": lambda: repository.search("scenario", {"author": "nobody"}),
+        "common word, page 2": lambda: repository.search("humid", cursor=second),
+        "common word, 3,000 behind": lambda: repository.search("humid", cursor=behind),
+        "14 words, one or another": lambda: repository.search(" or ".join(WORDS)),
         "tag that 50 have": lambda: repository.search(filters={"tags": [f"class_{RARE_LABEL}"]}),
         "two tags": lambda: repository.search(filters={"tags": ["class_FIRE", "batch_7"]}),
         "parameter equal, 50 have it": compared("eq", RARE_SITE, "site"),
@@ -139,15 +159,15 @@ def _processor() -> str:
 def text(found: dict[str, Any]) -> str:
     """Return the figures as lines for a terminal."""
     about = ", ".join(f"{name} {value}" for name, value in found["machine"].items())
-    rows = [f"{name:32} {one['median']:8.2f} {one['p95']:8.2f}" for name, one in found["milliseconds"].items()]
+    rows = [f"{name:38} {one['median']:8.2f} {one['p95']:8.2f}" for name, one in found["milliseconds"].items()]
     update, writers = found["update_milliseconds"], found["writers"]
     return "\n".join(
         [
             about,
             f"{found['scenarios']} scenarios, {found['repetitions']} calls each",
-            f"{'milliseconds':32} {'median':>8} {'p95':>8}",
+            f"{'milliseconds':38} {'median':>8} {'p95':>8}",
             *rows,
-            f"{'an update, waiting for the disk':32} {update['median']:8.2f} {update['p95']:8.2f}",
+            f"{'an update, waiting for the disk':38} {update['median']:8.2f} {update['p95']:8.2f}",
             f"{writers['threads']} writers to one scenario: {writers['seconds']} s, {writers['conflicts']} conflicts, "
             f"{writers['lost_updates']} lost, history {'gapless' if writers['history_gapless'] else 'WITH GAPS'}",
         ]

@@ -16,7 +16,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from builders.learning_answerer import answering
-from builders.learning_services import CREATE, MODIFY, OVER, SCENARIO, WAITS, services
+from builders.learning_scenarios import CLOCK
+from builders.learning_services import CREATE, MAPS, MODIFY, OVER, SCENARIO, UNMAPPED, WAITS, services
 from builders.learning_subject import NAMED
 from builders.service import TESTS
 from builders.waiting import eventually
@@ -27,6 +28,8 @@ from uqueue.learning import conversation
 from uqueue.local import child_environment
 from uqueue_config.settings import Settings
 from uqueue_worker.learning.answering import Services, answer
+from uqueue_worker.learning.avro import write_samples
+from uqueue_worker.learning.engine.field_records import field_records
 from uqueue_worker.learning.engine.store import Transition
 
 Run = Callable[..., Result]
@@ -115,6 +118,50 @@ def test_suggestions_are_decided(run: Run) -> None:
     assert "it does not wait for this suggestion" in run("approve", CREATE, code=1).stderr
 
 
+def test_features_are_mapped_to_parameters(run: Run) -> None:
+    features = ("sensor_readings_map.readings.U30_BMI270.accel_z_g", "sample_metadata.U30_BMI270__tilt_degrees")
+    assert f"heuristic_map({features[0]})" in run("suggestions", MAPS).stdout
+    assert "map it first" in run("approve", UNMAPPED, code=1).stderr
+    wrong = run("map", UNMAPPED, f"{features[0]}=environment.machines", code=2).stderr
+    assert "nearest are environment.machinery" in " ".join(wrong.split())
+    for pair in ("environment.machinery", "=environment.machinery", f"{features[0]}="):
+        assert "expected FEATURE=PARAMETER" in run("map", UNMAPPED, pair, code=2).stderr
+    pairs = [f"{features[0]}=environment.machinery", f"{features[1]}=environment.traffic"]
+    assert "is proposed; run run-maps is waiting" in run("map", UNMAPPED, *pairs).stderr
+    mapped = json.loads(run("map", UNMAPPED, pairs[1], "--json").stdout)["suggestion"]
+    asked = mapped["suggested_modifications_for_specific_params"]
+    assert [one["param_path"] for one in asked] == ["environment.machinery", "environment.traffic"]
+    assert [one["feature_path"] for one in asked] == list(features)
+    assert "is approved" in run("approve", UNMAPPED).stderr
+    assert "does not wait for this suggestion" in run("map", UNMAPPED, pairs[0], code=1).stderr
+
+
+def test_runs_are_listed_a_page_at_a_time(run: Run) -> None:
+    first = run("list", "--limit", "1", "--json")
+    (shown,) = json.loads(first.stdout)
+    cursor = first.stderr.split("--cursor ")[1].strip()
+    rest = run("list", "--cursor", cursor, "--json")
+    assert shown["run_id"] not in rest.stdout
+    assert rest.stderr == ""
+    assert "There are more: --cursor" in run("list", "--limit", "1").stderr
+    assert "cursor: expected the `next_cursor`" in run("list", "--cursor", "evil", code=2).stderr
+
+
+def test_a_run_is_continued(run: Run, tmp_path: Path) -> None:
+    assert "no run nothing" in run("run", "--continue", "nothing", code=1).stderr
+    assert "it has no data sets to continue with" in run("run", "--continue", OVER, code=1).stderr
+    (tmp_path / "run.toml").write_text('continues = "another"\n')
+    (tmp_path / "sizes.toml").write_text("start_samples = 5\n")
+    config = ("--config", str(tmp_path / "run.toml"))
+    assert "names another run" in run("run", *config, "--continue", OVER, code=2).stderr
+    sizes = ("--config", str(tmp_path / "sizes.toml"))
+    assert (
+        "start_samples: a run that continues another has its set"
+        in run("run", *sizes, "--continue", OVER, code=2).stderr
+    )
+    assert "no other to go on with" in run("run", "--local", "--continue", OVER, code=2).stderr
+
+
 def test_reports_go_to_a_file_or_into_a_pipe(run: Run, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     assert f"{page}: " in run("report", OVER, "-o", str(page)).stderr
@@ -141,6 +188,18 @@ def test_scenarios(run: Run) -> None:
     assert "no scenario none" in run("scenarios", "show", "none", code=1).stderr
     assert "is not JSON" in run("scenarios", "search", "--filters", "{", code=2).stderr
     assert "filters" in run("scenarios", "search", "--filters", '{"1=1; --": 1}', code=2).stderr
+
+
+def test_samples_from_the_field_are_given_to_a_run(run: Run, kept: Services) -> None:
+    labelled = {"extracted_class_label": "ARC", "sensor_readings_map": {"readings": {}}}
+    told = [{**labelled, "sample_id": name} for name in ("cli-1", "cli-2")]
+    path = kept.data_roots[0] / "field.avro"
+    write_samples(path, field_records(told, CLOCK).values())
+    assert f"{MAPS} took 2 samples. They count from cycle 1 on" in run("feedback", str(path), "--run", MAPS).stderr
+    again = json.loads(run("feedback", str(path), "--run", MAPS, "--json").stdout)
+    assert again == {"run_id": MAPS, "taken": 0, "known": 2, "cycle": 1}
+    assert "it goes after no more samples" in run("feedback", str(path), "--run", OVER, code=1).stderr
+    assert "--run and --version" in run("feedback", str(path), "--run", MAPS, "--version", "3", code=2).stderr
 
 
 def test_feedback_on_a_data_set_that_is_not_there(run: Run) -> None:

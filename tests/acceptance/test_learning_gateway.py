@@ -13,7 +13,17 @@ import pytest
 from builders.gateway import running_gateway
 from builders.learning_answerer import answering
 from builders.learning_models import samples
-from builders.learning_services import CREATE, MODIFY, OVER, SCENARIO, WAITS, services
+from builders.learning_services import (
+    CREATE,
+    IN_THE_TEST_SET,
+    MAPS,
+    MODIFY,
+    OVER,
+    SCENARIO,
+    UNMAPPED,
+    WAITS,
+    services,
+)
 from uqueue.embedded import start_redis
 from uqueue.gateway.keys import NewKey, append_key
 from uqueue.local import child_environment
@@ -119,6 +129,11 @@ def test_runs_are_listed_and_shown(admin: httpx.Client) -> None:
     spots = admin.get(f"/runs/{OVER}/weak-spots").json()
     assert (spots["cycle"], [spot["weakness_id"] for spot in spots["spots"]]) == (1, [f"rg_misc_{OVER}_1"])
     assert admin.get(f"/runs/{OVER}/weak-spots", params={"cycle": 0}).json()["cycle"] == 0
+    page = admin.get("/runs", params={"limit": 1}).json()
+    rest = admin.get("/runs", params={"cursor": page["next_cursor"]}).json()
+    assert [*page["runs"], *rest["runs"]] == admin.get("/runs").json()["runs"]
+    assert rest["next_cursor"] is None
+    assert problem(admin.get("/runs", params={"cursor": "evil"})) == (422, "input")
     assert problem(admin.get("/runs", params={"status": "gone"})) == (422, "invalid_request")
     assert problem(admin.post(f"/runs/{OVER}/cancel")) == (409, "run_conflict")
     assert problem(admin.post(f"/runs/{OVER}/resume")) == (409, "run_conflict")
@@ -159,6 +174,35 @@ def test_suggestions_are_decided_once(admin: httpx.Client) -> None:
     assert problem(admin.post("/suggestions/sugg_000000000000/approve")) == (404, "suggestion_not_found")
 
 
+def test_features_are_mapped_before_a_suggestion_is_approved(admin: httpx.Client) -> None:
+    features = ("sensor_readings_map.readings.U30_BMI270.accel_z_g", "sample_metadata.U30_BMI270__tilt_degrees")
+    where = f"/suggestions/{UNMAPPED}"
+    assert problem(admin.post(f"{where}/approve")) == (409, "run_conflict")
+    wrong = admin.post(f"{where}/map", json={"mapping": {features[0]: "environment.machines"}})
+    assert problem(wrong) == (422, "mapping_invalid")
+    assert "nearest are environment.machinery" in wrong.json()["detail"]
+    for body in ({}, {"mapping": {}}, {"mapping": {"a": 1}}, {"mapping": {"a": "b"}, "more": 1}):
+        assert problem(admin.post(f"{where}/map", json=body)) == (422, "invalid_request")
+    mapping = dict(zip(features, ("environment.machinery", "environment.traffic"), strict=True))
+    mapped = admin.post(f"{where}/map", json={"mapping": mapping}).json()
+    assert (mapped["run_status"], mapped["suggestion"]["state"]) == ("waiting", "proposed")
+    shown = admin.get(f"/runs/{MAPS}/suggestions").json()["suggestions"][0]["suggestion"]
+    assert shown == mapped["suggestion"]
+    assert admin.post(f"{where}/approve").json()["suggestion"]["state"] == "approved"
+    assert problem(admin.post(f"{where}/map", json={"mapping": mapping})) == (409, "run_conflict")
+    unknown = admin.post("/suggestions/sugg_000000000000/map", json={"mapping": mapping})
+    assert problem(unknown) == (404, "suggestion_not_found")
+
+
+def test_a_run_that_cannot_be_continued_is_refused(admin: httpx.Client) -> None:
+    def started(**configuration: Any) -> tuple[int, str]:
+        return problem(admin.post("/runs", json={"configuration": configuration}))
+
+    assert started(continues="nothing") == (404, "run_not_found")
+    assert started(continues=OVER) == (409, "run_conflict")
+    assert started(continues=OVER, test_samples=5) == (422, "run_config_invalid")
+
+
 def test_a_model_is_evaluated_on_samples_that_come_along(admin: httpx.Client) -> None:
     sent = json.loads(json.dumps(samples(30, seed=5), default=lambda moment: moment.isoformat()))
     found = admin.post("/feedback", json={"samples": sent})
@@ -166,6 +210,37 @@ def test_a_model_is_evaluated_on_samples_that_come_along(admin: httpx.Client) ->
     assert found.json()["n_samples"] == 30
     assert 0.5 < found.json()["overall_metrics"]["accuracy"] <= 1
     assert set(found.json()["per_class_metrics"]) == {"NORMAL", "SMOKE", "ARC"}
+
+
+def in_the_field(*names: str) -> list[dict[str, Any]]:
+    labelled = {"extracted_class_label": "ARC", "sensor_readings_map": {"readings": {}}}
+    return [{**labelled, "sample_id": name, "generation_timestamp_utc": "2026-03-02T09:00:00Z"} for name in names]
+
+
+def test_a_run_takes_samples_from_the_field_once(admin: httpx.Client) -> None:
+    first = admin.post(f"/runs/{MAPS}/feedback", json={"samples": in_the_field("gate-1", "gate-2")})
+    assert (first.status_code, first.json()) == (200, {"run_id": MAPS, "taken": 2, "known": 0, "cycle": 1})
+    again = admin.post(f"/runs/{MAPS}/feedback", json={"samples": in_the_field("gate-2", "gate-3")})
+    assert (again.json()["taken"], again.json()["known"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("run_id", "body", "expected"),
+    [
+        (OVER, {"samples": in_the_field("a")}, (409, "run_conflict")),
+        ("none", {"samples": in_the_field("a")}, (404, "run_not_found")),
+        (MAPS, {"samples": in_the_field("a", IN_THE_TEST_SET)}, (422, "dataset_format")),
+        (MAPS, {"samples": [{"sample_id": "a"}]}, (422, "dataset_format")),
+        (MAPS, {"samples": []}, (422, "invalid_request")),
+        (MAPS, {"dataset": "/etc/passwd"}, (422, "dataset_not_found")),
+        (MAPS, {}, (422, "input")),
+        (MAPS, {"dataset": "x", "model_version": "3"}, (422, "invalid_request")),
+    ],
+)
+def test_samples_from_the_field_are_refused_with_a_reason(
+    run_id: str, body: dict[str, Any], expected: tuple[int, str], admin: httpx.Client
+) -> None:
+    assert problem(admin.post(f"/runs/{run_id}/feedback", json=body)) == expected
 
 
 @pytest.mark.parametrize(
@@ -237,8 +312,11 @@ def test_hostile_and_wrong_requests_are_told_apart(
         ("reader", "POST", f"/suggestions/{MODIFY}/approve", False),
         ("sender", "GET", "/runs", False),
         ("sender", "POST", f"/suggestions/{MODIFY}/approve", False),
+        ("sender", "POST", f"/suggestions/{UNMAPPED}/map", False),
         ("sender", "POST", f"/scenarios/{SCENARIO}/archive", False),
         ("sender", "POST", f"/runs/{OVER}/resume", True),
+        ("reader", "POST", f"/runs/{OVER}/feedback", False),
+        ("sender", "POST", f"/runs/{OVER}/feedback", True),
     ],
 )
 def test_keys_open_what_their_scopes_say(

@@ -118,6 +118,22 @@ def test_an_evaluation_that_is_asked_for_uses_the_queue(town: LearningTown, run:
         town.client.learning.feedback("/etc/passwd", timeout=30)
 
 
+def test_a_run_that_continues_it_takes_over_its_data(town: LearningTown, run: RunRecord) -> None:
+    started = town.client.learning.start_run({"continues": run.run_id, "max_cycles": 1}).run
+    assert started.config.random_seed == run.config.random_seed + 1
+    ended = town.client.learning.wait_for_run(started.run_id, 120).run
+    assert (ended.status, ended.stop_reason, ended.error) == ("completed", "cycles_spent", None)
+    start, pool, test, *_ = ended.datasets
+    before = [*run.training_sets(), run.dataset("pool")]
+    assert start.ref.n == sum(one.ref.n for one in before if one)
+    assert test.content_sha256 == run.dataset("test").content_sha256  # type: ignore[union-attr]
+    assert pool.content_sha256 != run.dataset("pool").content_sha256  # type: ignore[union-attr]
+    assert "Parts of each cycle over time" in town.client.learning.report(ended.run_id).content
+    times = town.store.part_times(ended.run_id)
+    assert {one.ok for one in times} == {True}
+    assert all(one.tries >= 1 and one.started_at_utc and one.finished_at_utc for one in times)
+
+
 def test_a_run_about_something_else_is_refused(town: LearningTown) -> None:
     for changes in ({"model": "other"}, {"model": "../other"}, {"deployment": "elsewhere"}):
         with pytest.raises(RunConfigInvalid, match="knows"):

@@ -32,16 +32,16 @@ class Refused(Exception):
 
 def native(server: Any, asked: Any) -> Any:
     if asked.method == "GET":
-        _known(asked.path in (f"/v1/models/{MODEL}", "/healthz", "/readyz"), asked.path)
+        known(asked.path in (f"/v1/models/{MODEL}", "/healthz", "/readyz"), asked.path)
         return {"name": MODEL, "versions": ["6", server.version]} if "models" in asked.path else {"status": "ok"}
-    _known(asked.path == f"/v1/models/{MODEL}/predict", asked.path)
-    body = _object(asked, {"request_id", "instances", "feature_names", "return", "model_version"})
+    known(asked.path == f"/v1/models/{MODEL}/predict", asked.path)
+    body = request_of(asked, {"request_id", "instances", "feature_names", "return", "model_version"})
     _check(body["request_id"] == asked.headers["x-request-id"], "request_id")
     _check(body["feature_names"] == _columns(server), "feature_names")
     _check(body["return"][:2] == ["probabilities", "uncertainty"], "return")
-    _known(body["model_version"] in (None, server.version, "production"), f"version {body['model_version']}")
-    matrix = _rows(server, body["instances"])
-    said = _predicted(server, matrix)
+    known(body["model_version"] in (None, server.version, "production"), f"version {body['model_version']}")
+    matrix = checked_rows(server, body["instances"])
+    said = predicted(server, matrix)
     explained = None
     if body["return"][2:] == ["explanations"]:
         explained = [
@@ -63,11 +63,11 @@ def native(server: Any, asked: Any) -> Any:
 def native_evaluate(server: Any, asked: Any) -> Any:
     if asked.method == "GET":
         return native(server, asked)
-    _known(asked.path == f"/v1/models/{MODEL}/evaluate", asked.path)
+    known(asked.path == f"/v1/models/{MODEL}/evaluate", asked.path)
     given = json.loads(asked.body)
     data = "samples" if "samples" in given else "dataset"
-    body = _object(asked, {"request_id", "model_version", "options", data})
-    _known(body["model_version"] in (None, server.version), f"version {body['model_version']}")
+    body = request_of(asked, {"request_id", "model_version", "options", data})
+    known(body["model_version"] in (None, server.version), f"version {body['model_version']}")
     if data == "dataset":
         _check(set(body["dataset"]) == {"uri", "sha256"} and len(body["dataset"]["sha256"]) == 64, "dataset")
     samples = body["samples"] if data == "samples" else body["dataset"]["uri"]
@@ -77,48 +77,45 @@ def native_evaluate(server: Any, asked: Any) -> Any:
 
 def tfserving(server: Any, asked: Any) -> Any:
     path = re.fullmatch(rf"/v1/models/{MODEL}(?:/(versions|labels)/([^/:]+))?(:predict)?", asked.path)
-    _known(path is not None, asked.path)
+    known(path is not None, asked.path)
     kind, name, predicts = path.groups() if path else (None, None, None)
-    _known(name in (None, server.version) or (kind, name) == ("labels", "stable"), f"{kind} {name}")
+    known(name in (None, server.version) or (kind, name) == ("labels", "stable"), f"{kind} {name}")
     _check((asked.method == "POST") == bool(predicts), "method")
     if not predicts:
         old = [] if name else [{"version": "3", "state": "END", "status": {}}]
         return {"model_version_status": [*old, {"version": server.version, "state": "AVAILABLE", "status": {}}]}
-    body = _object(asked, {"instances"}, {"signature_name"})
-    return {"predictions": _predicted(server, _rows(server, body["instances"])).probabilities.tolist()}
+    body = request_of(asked, {"instances"}, {"signature_name"})
+    return {"predictions": predicted(server, checked_rows(server, body["instances"])).probabilities.tolist()}
 
 
 def oip_v2(server: Any, asked: Any) -> Any:
     if asked.path in ("/v2/health/live", "/v2/health/ready"):
         return ""  # as Triton has it; others answer an object
-    path = re.fullmatch(rf"/v2/models/{MODEL}(?:/versions/([^/]+))?(/infer)?", asked.path)
-    _known(path is not None and path[1] in (None, server.version), asked.path)
+    path = re.fullmatch(rf"/v2/models/{MODEL}(?:/versions/([^/]+))?(/infer|/ready)?", asked.path)
+    known(path is not None and path[1] in (None, server.version), asked.path)
+    assert path is not None
+    if path[2] == "/ready":
+        return ""
     if asked.method == "GET":
         return {"name": MODEL, "versions": ["6", server.version], "platform": "x", "inputs": [], "outputs": []}
-    body = _object(asked, {"inputs"}, {"id", "outputs"})
-    (tensor,) = body["inputs"]
-    _check(set(tensor) == {"name", "shape", "datatype", "data"}, "tensor")
-    _check((tensor["name"], tensor["datatype"]) == ("features", "FP32"), "tensor")
-    _check(all(isinstance(one, float) for one in tensor["data"]), "data: a flat list of numbers")
-    rows = np.array(tensor["data"], np.float32).reshape(tensor["shape"])
-    members = server.local.model().members(_rows(server, rows.tolist()))
-    outputs = [_tensor("members", members)]
-    return {"model_name": MODEL, "model_version": server.version, "id": body.get("id"), "outputs": outputs}
+    identifier, rows = tensor_of(server, asked)
+    outputs = [members_of(server, rows)]
+    return {"model_name": MODEL, "model_version": path[1] or server.version, "id": identifier, "outputs": outputs}
 
 
 def mlflow(server: Any, asked: Any) -> Any:
     if asked.method == "GET":
-        _known(asked.path in ("/ping", "/version"), asked.path)
+        known(asked.path in ("/ping", "/version"), asked.path)
         return "\n" if asked.path == "/ping" else "3.17.2"
-    _known(asked.path == "/invocations", asked.path)
-    body = _object(asked, set(), {"dataframe_split", "inputs"})
+    known(asked.path == "/invocations", asked.path)
+    body = request_of(asked, set(), {"dataframe_split", "inputs"})
     _check(len(body) == 1, "exactly one of dataframe_split and inputs")
     if "inputs" in body:
-        members = server.local.model().members(_rows(server, body["inputs"]["features"]))
+        members = server.local.model().members(checked_rows(server, body["inputs"]["features"]))
         return {"predictions": {"members": members.tolist()}}
     frame = body["dataframe_split"]
     _check(set(frame) == {"columns", "data"} and frame["columns"] == _columns(server), "dataframe_split")
-    return {"predictions": _predicted(server, _rows(server, frame["data"])).probabilities.tolist()}
+    return {"predictions": predicted(server, checked_rows(server, frame["data"])).probabilities.tolist()}
 
 
 SPEAKERS: dict[str, Callable[[Any, Any], Any]] = {
@@ -130,7 +127,7 @@ SPEAKERS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def _predicted(server: Any, matrix: Any) -> Predictions:
+def predicted(server: Any, matrix: Any) -> Predictions:
     found: Predictions = server.local.model().predictions(matrix)
     return found
 
@@ -139,7 +136,7 @@ def _columns(server: Any) -> list[str]:
     return [feature.name for feature in server.local.model().manifest.feature_spec]
 
 
-def _rows(server: Any, rows: Any) -> Any:
+def checked_rows(server: Any, rows: Any) -> Any:
     _check(isinstance(rows, list) and 1 <= len(rows) <= 256, "1 to 256 rows")
     wide = len(_columns(server))
     _check(all(len(row) == wide and all(isinstance(one, float) for one in row) for row in rows), "rows of numbers")
@@ -148,10 +145,26 @@ def _rows(server: Any, rows: Any) -> Any:
     return matrix.astype(np.float32)
 
 
-def _object(asked: Any, needed: set[str], possible: set[str] = frozenset()) -> dict[str, Any]:  # type: ignore[assignment]
+def request_of(asked: Any, needed: set[str], possible: set[str] = frozenset()) -> dict[str, Any]:  # type: ignore[assignment]
     body = json.loads(asked.body)
     _check(isinstance(body, dict) and needed <= set(body) <= needed | possible, f"the body has {sorted(body)}")
     return dict(body)
+
+
+def tensor_of(server: Any, asked: Any) -> tuple[Any, Any]:
+    """Return id and rows of a request of the Open Inference Protocol."""
+    body = request_of(asked, {"inputs"}, {"id", "outputs"})
+    (tensor,) = body["inputs"]
+    _check(set(tensor) == {"name", "shape", "datatype", "data"}, "tensor")
+    _check((tensor["name"], tensor["datatype"]) == ("features", "FP32"), "tensor")
+    _check(all(isinstance(one, float) for one in tensor["data"]), "data: a flat list of numbers")
+    rows = np.array(tensor["data"], np.float32).reshape(tensor["shape"])
+    return body.get("id"), checked_rows(server, rows.tolist())
+
+
+def members_of(server: Any, rows: Any) -> dict[str, Any]:
+    """Return the output `members`."""
+    return _tensor("members", server.local.model().members(rows))
 
 
 def _tensor(name: str, values: Any) -> dict[str, Any]:
@@ -168,6 +181,6 @@ def _check(fine: bool, what: str) -> None:
         raise Refused(what)
 
 
-def _known(there: bool, what: str) -> None:
+def known(there: bool, what: str) -> None:
     if not there:
         raise Refused(f"there is no {what}", 404)

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from builders.learning_models import written
 from builders.learning_report import told_run
-from uqueue_config.learning.runs import RunConfig, RunRecord
+from builders.learning_runs import a_workshop
+from builders.learning_scenarios import CLOCK
+from uqueue_config.learning.runs import DatasetEntry, RunConfig, RunRecord
 from uqueue_config.learning.scenario import ScenarioDefinition
 from uqueue_config.learning.settings import LearningSettings
 from uqueue_config.learning.suggestions import CreateScenario, ModifyScenario
 from uqueue_worker.learning.answering import Services
 from uqueue_worker.learning.engine import Engine, InProcess, MemoryRunStore
-from uqueue_worker.learning.engine.store import Transition
+from uqueue_worker.learning.engine.field_records import field_records
+from uqueue_worker.learning.engine.samples import register
+from uqueue_worker.learning.engine.store import AnySuggestion, Transition
 from uqueue_worker.learning.models.local import LocalModelInterface
 from uqueue_worker.learning.reporting import report_text
 from uqueue_worker.learning.repository.memory import MemoryScenarioRepository
 from uqueue_worker.learning.scenarios import CoronaDischarge
 
-OVER, WAITS = "run-over", "run-waits"
-MODIFY, CREATE = "sugg_0123456789ab", "sugg_ba9876543210"
+OVER, WAITS, MAPS = "run-over", "run-waits", "run-maps"
+MODIFY, CREATE, UNMAPPED = "sugg_0123456789ab", "sugg_ba9876543210", "sugg_00000000cafe"
 SCENARIO = "corona-humid"
+IN_THE_TEST_SET = "of-the-test"
 
 
 def services(folder: Path) -> Services:
@@ -32,10 +37,10 @@ def services(folder: Path) -> Services:
     for scenario in _scenarios():
         repository.save_scenario_definition(scenario.to_record())
     repository.update_scenario_definition(SCENARIO, {"description": "Corona in very humid air."})
-    store = _store()
-    engine = Engine(store, cast(Any, None), InProcess())
+    store = _store(_test_set(folder))
+    engine = Engine(store, a_workshop(folder), InProcess())
     model = LocalModelInterface(root=folder / "models", name="air", data_roots=[folder])
-    return Services(engine, repository, model, partial(report_text, store, repository), LearningSettings())
+    return Services(engine, repository, model, partial(report_text, store, repository), LearningSettings(), (folder,))
 
 
 def _scenarios() -> list[ScenarioDefinition]:
@@ -46,23 +51,32 @@ def _scenarios() -> list[ScenarioDefinition]:
     return [first.to_definition(), second.to_definition()]
 
 
-def _store() -> MemoryRunStore:
+def _test_set(folder: Path) -> DatasetEntry:
+    """Return a test set that is there, of one sample."""
+    told = {"sample_id": IN_THE_TEST_SET, "extracted_class_label": "ARC", "sensor_readings_map": {"readings": {}}}
+    records = list(field_records([told], CLOCK).values())
+    return register(folder / "test.avro", records, name="test", role="test", requested=1)
+
+
+def _store(test: DatasetEntry) -> MemoryRunStore:
     store, told = MemoryRunStore(), told_run(OVER)
     store.create_run(told.run.model_copy(update={"revision": 0}))
     for revision, (cycle, spots) in enumerate(zip(told.cycles, told.spots.values(), strict=True), 1):
         run = told.run.model_copy(update={"revision": revision})
         assert store.commit(Transition(run, (cycle,), spots=tuple(spots), spots_cycle=cycle.cycle))
-    _add_waiting(store, told.run)
+    like = told.run.model_copy(update={"datasets": (test,)})
+    _add_waiting(store, like, WAITS, _modify(), _create())
+    _add_waiting(store, like, MAPS, _unmapped())
     return store
 
 
-def _add_waiting(store: MemoryRunStore, like: RunRecord) -> None:
+def _add_waiting(store: MemoryRunStore, like: RunRecord, run_id: str, *suggestions: AnySuggestion) -> None:
     config = RunConfig(auto_apply=False)
-    changes = {"run_id": WAITS, "config": config, "config_hash": config.config_hash, "stop_reason": None}
+    changes = {"run_id": run_id, "config": config, "config_hash": config.config_hash, "stop_reason": None}
     run = like.model_copy(update={**changes, "status": "waiting", "state": "awaiting_approval", "cycle": 0})
     store.create_run(run)
     moved = run.model_copy(update={"revision": 1})
-    assert store.commit(Transition(moved, spots_cycle=0, suggestions=(_modify(), _create())))
+    assert store.commit(Transition(moved, spots_cycle=0, suggestions=suggestions))
 
 
 def _modify() -> ModifyScenario:
@@ -74,6 +88,14 @@ def _modify() -> ModifyScenario:
         ),
         suggested_metadata_updates={"tags": {"value": "alm_focus_rg_misc_1"}},  # type: ignore[arg-type]
     )
+
+
+def _unmapped() -> ModifyScenario:
+    """Return a suggestion whose features no rule knows."""
+    features = ("sensor_readings_map.readings.U30_BMI270.accel_z_g", "sample_metadata.U30_BMI270__tilt_degrees")
+    asked = [{"param_path": f"heuristic_map({feature})", "value": 0.4} for feature in features]
+    known = {**_modify(), **_common(UNMAPPED, 0.7), "suggested_modifications_for_specific_params": asked}
+    return ModifyScenario.model_validate(known)
 
 
 def _create() -> CreateScenario:

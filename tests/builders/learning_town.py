@@ -15,7 +15,7 @@ import psycopg
 
 from builders.learning_runs import MODEL
 from builders.learning_subject import NAMED
-from builders.postgres import migrated_database, postgres_server
+from builders.postgres import kill_postgres, migrated_database, postgres_server
 from builders.service import QUICK, TESTS, RunningService
 from uqueue import Client, Settings
 from uqueue.embedded import EmbeddedRedis, start_redis
@@ -25,16 +25,26 @@ from uqueue_config.connections import connect
 from uqueue_config.learning.names import PRESENCE_KEY
 from uqueue_worker.learning.engine.postgres_store import PostgresRunStore
 from uqueue_worker.learning.repository.connection import Database
+from uqueue_worker.learning.repository.embedded import EmbeddedPostgres, start_postgres
 
 LEARNING_APP = "uqueue_worker.learning.tasks"
 QUEUES = "alm,simulate,train"
 
 
 class LearningTown:
-    """`store` and `client` look at what the learning worker does; `data` is its folder."""
+    """`store` and `client` look at what the learning worker does; `data` is its folder, `postgres` its servers."""
 
-    def __init__(self, service: RunningService, dsn: str, data: Path, learning: dict[str, str], app: str) -> None:
+    def __init__(
+        self,
+        service: RunningService,
+        postgres: list[EmbeddedPostgres],
+        dsn: str,
+        data: Path,
+        learning: dict[str, str],
+        app: str,
+    ) -> None:
         self.service = service
+        self.postgres = postgres
         self.dsn = dsn
         self.data = data
         self.database = Database(dsn)
@@ -85,6 +95,15 @@ class LearningTown:
             ).fetchall()
         return len(ended)
 
+    def end_postgres(self, signal_number: int) -> None:
+        """End the PostgreSQL server at once: SIGQUIT is its immediate shutdown, SIGKILL a crash of its main process."""
+        kill_postgres(self.postgres[-1], signal_number)
+
+    def start_postgres(self) -> None:
+        """Start it again on the same port with what it had on disk."""
+        first = self.postgres[0]
+        self.postgres.append(start_postgres(first.folder, port=first.port, durable=False))
+
     def restart_redis(self) -> None:
         """Kill Redis, and start it again on the same port with what it had on disk."""
         redis: EmbeddedRedis = self.service.redis
@@ -101,8 +120,9 @@ def learning_town(
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "data"
     with ExitStack() as stack:
-        server = stack.enter_context(postgres_server())
-        dsn = stack.enter_context(migrated_database(server))
+        servers = [stack.enter_context(postgres_server())]
+        stack.callback(lambda: servers[-1].stop())
+        dsn = stack.enter_context(migrated_database(servers[0]))
         redis = start_redis(folder / "redis", appendonly=True)
         supervisor = stack.enter_context(Supervisor())
         own = _settings(folder, data, redis.url)
@@ -116,7 +136,7 @@ def learning_town(
             "UQUEUE_LEARNING_STALE_SECONDS": "1.5",
             **(env or {}),
         }
-        town = LearningTown(service, dsn, data, learning, app)
+        town = LearningTown(service, servers, dsn, data, learning, app)
         stack.callback(lambda: service.redis.stop())
         stack.callback(town.database.close)
         try:

@@ -7,14 +7,18 @@ from uqueue_worker.learning.repository.connection import Connection, Database
 COUNT = 50_000
 #: What is rare enough to be looked up: 50 of 50,000 have each.
 RARE_WORD, RARE_LABEL, RARE_SITE = "quartz", "RARE", "bay_7"
+#: Common words: more than a quarter of all have each, in their names or descriptions.
+WORDS = (
+    *("distant", "humid", "windy", "traffic", "machinery", "early", "late", "strong", "weak", "repeated"),
+    *("night", "morning", "valley", "street"),
+)
 _GIN = """
     select indexrelid::regclass::text as name, pg_get_indexdef(indexrelid) as made
     from pg_index join pg_class on pg_class.oid = indexrelid join pg_am on pg_am.oid = relam
     where indrelid = 'simulation.scenario_definitions'::regclass and amname = 'gin'
 """
 _FILL = """
-    with words (list) as (select array['distant', 'humid', 'windy', 'traffic', 'machinery', 'early', 'late', 'strong',
-            'weak', 'repeated', 'night', 'morning', 'valley', 'street']),
+    with words (list) as (select %(words)s::text[]),
         classes (list) as (select array['NORMAL', 'FIRE', 'ARC', 'CORONA', 'OVERHEAT']),
         sensors (list) as (select array['VOCSensorArray', 'EMFSensor', 'ThermalCamera', 'AcousticSensor'])
     insert into simulation.scenario_definitions (scenario_id, external_id, scenario_instance_id, name, description,
@@ -55,6 +59,6 @@ def _fill(connection: Connection, count: int) -> None:
     indexes = connection.execute(_GIN).fetchall()
     for index in indexes:  # made at the end, which is quicker
         connection.execute(f"drop index {index['name']}".encode())
-    connection.execute(_FILL, {"count": count})
+    connection.execute(_FILL, {"count": count, "words": list(WORDS)})
     for index in indexes:
         connection.execute(index["made"].encode())

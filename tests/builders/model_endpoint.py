@@ -17,6 +17,7 @@ from urllib.parse import parse_qs
 from uuid import UUID
 
 from builders.endpoint_dialects import SPEAKERS, Refused
+from builders.endpoint_servers import SERVERS
 from uqueue_worker.learning.models.local import LocalModelInterface
 
 MIB = 1 << 20
@@ -53,6 +54,7 @@ class Asked:
 class ModelEndpoint:
     """Requests so far; `twists` are used up by one request for predictions each, then it does what it should.
 
+    like        whose answers it gives where the protocol leaves them open, by name in `endpoint_servers`
     token       what OAuth2 gives out now; requests need it where `secured` is "oauth2"
     violations  what requests had that the dialect does not allow; a test that leaves some fails
     """
@@ -60,6 +62,7 @@ class ModelEndpoint:
     url: str
     local: LocalModelInterface
     dialect: str
+    like: str = ""
     secured: str = ""
     token: str = "token-1"
     token_lives_seconds: float = 3600
@@ -148,7 +151,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if asked.method == "POST":
                 _check_headers(asked)
-            return 200, SPEAKERS[self.endpoint.dialect](self.endpoint, asked)
+            speak = SERVERS[self.endpoint.like] if self.endpoint.like else SPEAKERS[self.endpoint.dialect]
+            return 200, speak(self.endpoint, asked)
         except Refused as problem:
             if problem.status == 400:
                 self.endpoint.violations.append(str(problem))

@@ -57,11 +57,11 @@ def migrated_database(server: EmbeddedPostgres) -> Iterator[str]:
         yield dsn
 
 
-def kill_postgres(server: EmbeddedPostgres) -> None:
-    """End a server and its backends at once, as a crash does, and wait until they are gone."""
+def kill_postgres(server: EmbeddedPostgres, signal_number: int = signal.SIGKILL) -> None:
+    """End a server at once, as a crash does or by another signal, and wait until its backends are gone, too."""
     assert server.process is not None
     backends = psutil.Process(server.process.pid).children(recursive=True)
-    os.kill(server.process.pid, signal.SIGKILL)
+    os.kill(server.process.pid, signal_number)
     server.process.wait(10)
     psutil.wait_procs(backends, timeout=10)
 

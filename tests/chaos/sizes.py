@@ -22,5 +22,7 @@ RESTARTS = _number("CHAOS_RESTARTS", 2)
 OUTAGE_SECONDS = _number("CHAOS_OUTAGE_SECONDS", 10)
 #: What happens to campaigns of active learning: `some` of all faults, in one campaign, or `all` of them, in several.
 LEARNING_FAULTS = os.environ.get("CHAOS_LEARNING_FAULTS", "some")
+#: For how long PostgreSQL is away where an outage is one of them.
+LEARNING_AWAY_SECONDS = 1.0
 #: Names the folder in which tests and processes of `chaos.learning_app` meet.
 LEARNING_POINTS = "CHAOS_LEARNING_POINTS"

@@ -21,7 +21,7 @@ from psycopg import conninfo
 from psycopg.types.json import Jsonb
 
 from builders.learning_scenarios import a_scenario
-from builders.many_scenarios import RARE_LABEL, RARE_SITE, RARE_WORD, load_many
+from builders.many_scenarios import COUNT, RARE_LABEL, RARE_SITE, RARE_WORD, load_many
 from builders.postgres import kill_postgres, migrated_database, new_database, postgres_server
 from builders.scenario_rows import a_definition
 from uqueue_config.learning.settings import LearningSettings
@@ -37,7 +37,8 @@ from uqueue_worker.learning.repository.embedded import EmbeddedPostgres, start_p
 from uqueue_worker.learning.repository.filters import read_filters
 from uqueue_worker.learning.repository.migrating import FOLDER, migrations
 from uqueue_worker.learning.repository.migrating import migrate as migrate_folder
-from uqueue_worker.learning.repository.paging import read_request
+from uqueue_worker.learning.repository.paging import MOST_RANKED, Request, read_request
+from uqueue_worker.learning.repository.postgres import _Rows
 from uqueue_worker.learning.repository.selecting import Statement
 
 NAMES = [one.name for one in migrations()]
@@ -381,6 +382,7 @@ def test_a_spoilt_row_hides_no_other(database: Database, caplog: pytest.LogCaptu
     repository.save_scenario_definition(a_definition())
     insert(database, name="", external_id="spoilt", category="electrical_fault")
     assert [one.name for one in repository.get_scenarios_by_category("electrical_fault")] == ["A CoronaDischarge"]
+    assert [one.name for one in repository.search(limit=1).scenarios] == ["A CoronaDischarge"]
     assert "left out: The scenario is not valid: name" in caplog.text
     with pytest.raises(ScenarioInvalid, match="name"):
         repository.get_scenario_by_id("spoilt")
@@ -459,45 +461,107 @@ def many(server: EmbeddedPostgres) -> Iterator[Database]:
         yield database
 
 
-def search(query: str | None = None, **filters: Any) -> Statement:
-    return selecting.page(read_request(read_filters(filters), query, 50, None))
+def asked(query: str | None = None, cursor: str | None = None, **filters: Any) -> Request:
+    return read_request(read_filters(filters), query, 50, cursor)
 
 
 def compared(path: str, operator: str, value: Any) -> dict[str, Any]:
     return {"parameters": [{"path": path, "op": operator, "value": value}]}
 
 
+HALF = compared("emf_strength_v_m", "ge", 50)
+WORDS, UPDATED, NUMBERS = "scenario_words", "scenario_updated", "scenario_numbers_pkey"
+
+
 @pytest.mark.parametrize(
-    ("statement", "index", "rows"),
+    ("request_or_list", "index", "rows"),
     [
         (selecting.latest(read_filters({"class_label": RARE_LABEL}), 500), "scenario_tags", 50),
         (selecting.latest(read_filters({"category": "category_7"}), 5), "scenario_category", 5),
-        (search(tags=[f"class_{RARE_LABEL}"]), "scenario_tags", 50),
-        (search(tags={"any": ["batch_3", "batch_4"]}), "scenario_tags", 51),
-        (search(RARE_WORD), "scenario_words", 50),
-        (search(f"{RARE_WORD} humid -street"), "scenario_words", None),
-        (search(contains={"site": RARE_SITE}), "scenario_params", 50),
-        (search(**compared("site", "eq", RARE_SITE)), "scenario_params", 50),
-        (search(**compared("site", "in", [RARE_SITE, "bay_8"])), "scenario_params", 51),
-        (search(**compared("emf_strength_v_m", "ge", 99.9)), "scenario_numbers_pkey", 50),
-        (search(**compared("environment.wind_speed_mps", "lt", 0.01)), "scenario_numbers_pkey", 42),
-        (search(weak_spot_id="ws_77"), "scenario_weak_spots", 50),
-        (search(), "scenario_updated", 51),
+        (asked(tags=[f"class_{RARE_LABEL}"]), "scenario_tags", 50),
+        (asked(tags={"any": ["batch_3", "batch_4"]}), "scenario_tags", 51),
+        (asked(RARE_WORD), WORDS, 50),
+        (asked(f"{RARE_WORD} humid -street"), WORDS, None),
+        (asked("humid"), UPDATED, 51),
+        (asked("scenario"), UPDATED, 51),
+        (asked("scenario conditions"), UPDATED, 51),
+        (asked('"early humid"'), WORDS, 51),
+        (asked("class_FIRE"), UPDATED, 51),
+        (asked('"conditions scenario"'), UPDATED, 0),
+        (asked("humid or early"), UPDATED, 51),
+        (asked("humid -early"), UPDATED, 51),
+        (asked("-scenario"), UPDATED, 0),
+        (asked("humid", **HALF), UPDATED, 51),
+        (asked("scenario", **HALF), UPDATED, 51),
+        (asked("scenario", tags=[f"class_{RARE_LABEL}"]), "scenario_tags", 50),
+        (asked("scenario", **compared("emf_strength_v_m", "ge", 99.9)), NUMBERS, 50),
+        (asked(contains={"site": RARE_SITE}), "scenario_params", 50),
+        (asked(**compared("site", "eq", RARE_SITE)), "scenario_params", 50),
+        (asked(**compared("site", "in", [RARE_SITE, "bay_8"])), "scenario_params", 51),
+        (asked(**compared("emf_strength_v_m", "ge", 99.9)), NUMBERS, 50),
+        (asked(**compared("environment.wind_speed_mps", "lt", 0.01)), NUMBERS, 42),
+        (asked(weak_spot_id="ws_77"), "scenario_weak_spots", 50),
+        (asked(), UPDATED, 51),
     ],
 )
 def test_queries_use_an_index_on_fifty_thousand_scenarios(
-    many: Database, statement: Statement, index: str, rows: int | None
+    many: Database, request_or_list: Request | Statement, index: str, rows: int | None
 ) -> None:
-    def explained(connection: Connection) -> Any:
-        return connection.execute(
-            f"explain (analyze, format json) {statement.sql}".encode(), statement.values
-        ).fetchone()
-
-    (plan,) = many.read(explained)["QUERY PLAN"]
+    (plan,) = plans(many, request_or_list)[-1:]
     nodes = list(_nodes(plan["Plan"]))
     assert index in {node.get("Index Name") for node in nodes}, json.dumps(plan, indent=1)
     assert not [node for node in nodes if node["Node Type"] == "Seq Scan"], json.dumps(plan, indent=1)
     assert rows is None or round(plan["Plan"]["Actual Rows"]) == rows
+
+
+@pytest.mark.parametrize(
+    ("query", "most"),
+    [("humid", 10_000), ("scenario", 2000), ('"early humid"', 10_000), ('"conditions scenario"', COUNT)],
+)
+def test_no_more_is_ranked_and_read_than_the_latest_matches_need(many: Database, query: str, most: int) -> None:
+    (plan,) = plans(many, asked(query))[-1:]
+    read = [node for node in _nodes(plan["Plan"]) if node.get("Index Name") in (WORDS, UPDATED)]
+    visited = sum(node["Actual Rows"] + node.get("Rows Removed by Filter", 0) for node in read)
+    assert visited <= most
+    ranked = [node for node in _nodes(plan["Plan"]) if node.get("CTE Name") == "latest"]
+    assert ranked
+    assert max(node["Actual Rows"] for node in ranked) <= MOST_RANKED + 1
+
+
+def test_pages_far_behind_read_on_from_where_the_one_before_ended(many: Database) -> None:
+    repository = postgres_repository(many)
+    cursor = repository.search("humid", limit=500).cursor
+    for _ in range(6):
+        cursor = repository.search("humid", limit=500, cursor=cursor).cursor
+    (plan,) = plans(many, asked("humid", cursor))[-1:]
+    (read,) = [node for node in _nodes(plan["Plan"]) if node.get("Index Name") == UPDATED]
+    assert read["Actual Rows"] + read.get("Rows Removed by Filter", 0) < 1000
+
+
+def plans(database: Database, wanted: Request | Statement) -> list[Any]:
+    """Return the plans of the statements that a search runs, with what they did."""
+    found: list[Any] = []
+
+    class Explaining:
+        """A connection that explains each statement before it runs it."""
+
+        def __init__(self, connection: Connection) -> None:
+            self.connection = connection
+
+        def execute(self, sql: str, values: Any, **options: Any) -> Any:
+            explained = self.connection.execute(f"explain (analyze, format json) {sql}".encode(), values, **options)
+            found.extend(explained.fetchone()["QUERY PLAN"])
+            return self.connection.execute(sql.encode(), values, **options)
+
+    def work(connection: Connection) -> None:
+        explaining: Any = Explaining(connection)
+        if isinstance(wanted, Statement):
+            explaining.execute(wanted.sql, wanted.values)
+        else:
+            _Rows(explaining).page(wanted)
+
+    database.read(work)
+    return found
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -506,19 +570,52 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _nodes(inner)
 
 
-def test_pages_of_many_follow_each_other(many: Database) -> None:
+EXPECTED = """
+    with matches as (select external_id, updated_at, ts_rank_cd(search_vector, %(asked)s::tsquery) as rank,
+        row_number() over (order by updated_at desc) as place
+        from simulation.scenario_definitions
+        where search_vector @@ %(asked)s::tsquery and (specific_params -> 'emf_strength_v_m')::real >= %(least)s)
+    select external_id from matches
+    order by place > 1000, case when place <= 1000 then rank end desc, updated_at desc
+"""
+
+
+@pytest.mark.parametrize(
+    ("query", "tsquery", "least"),
+    [
+        (RARE_WORD, "quartz", 0),
+        ("humid", "humid", 85),
+        ("humid -street", "humid & !street", 90),
+        ('"valley street"', "valley <-> street", 0),
+        ("scenario or humid", "scenario | humid", 95),
+    ],
+)
+def test_pages_hold_the_latest_matches_ranked_and_then_the_others(
+    many: Database, query: str, tsquery: str, least: float
+) -> None:
     repository = postgres_repository(many)
-    for query, filters in ((RARE_WORD, {}), (None, {"tags": ["batch_7"]})):
-        whole = repository.search(query, filters, 500).scenarios
-        found, cursor = [], None
-        while True:
-            page = repository.search(query, filters, 20, cursor)
-            found += page.scenarios
-            cursor = page.cursor
-            if cursor is None:
-                break
-        assert found == list(whole)
-        assert len(found) in (50, 100)
+    found, cursor, pages = [], None, 0
+    while cursor is not None or pages == 0:
+        page = repository.search(query, compared("emf_strength_v_m", "ge", least), 200, cursor)
+        found += [one.scenario_definition_id for one in page.scenarios]
+        cursor, pages = page.cursor, pages + 1
+    values = {"asked": tsquery, "least": least}
+    rows = many.read(lambda connection: connection.execute(EXPECTED, values).fetchall())
+    assert found == [row["external_id"] for row in rows]
+    assert page.ranked_all is (len(found) <= MOST_RANKED)
+    assert pages > 1 or len(found) <= 200
+
+
+def test_pages_without_words_follow_each_other(many: Database) -> None:
+    repository = postgres_repository(many)
+    whole = repository.search(None, {"tags": ["batch_7"]}, 500).scenarios
+    found, cursor = [], None
+    while cursor is not None or not found:
+        page = repository.search(None, {"tags": ["batch_7"]}, 20, cursor)
+        found += page.scenarios
+        cursor = page.cursor
+    assert found == list(whole)
+    assert len(found) == 100
 
 
 def test_numbers_follow_the_parameters(database: Database) -> None:

@@ -22,7 +22,7 @@ from uqueue_worker.learning.errors import (
     ScenarioParameterError,
     UnknownScenarioClass,
 )
-from uqueue_worker.learning.repository import CraftingRun, MemoryScenarioRepository, ScenarioRepository
+from uqueue_worker.learning.repository import CraftingRun, MemoryScenarioRepository, ScenarioRepository, paging
 from uqueue_worker.learning.repository.connection import Database
 from uqueue_worker.learning.repository.postgres import PostgresScenarioRepository
 from uqueue_worker.learning.repository.stored import Change
@@ -763,7 +763,7 @@ def test_filters_that_make_no_sense_are_refused(repository: ScenarioRepository, 
         {"cursor": "💥"},
         {"query": "a\x00"},
         {"query": "x" * 1001},
-        {"query": " ".join("abcdefghij" * 6)},
+        {"query": " ".join(f"a{number}" for number in range(51))},
         {"query": 3},
     ],
 )
@@ -789,3 +789,69 @@ def test_pages_hold_everything_once_while_rows_come_and_go(repository: ScenarioR
         repository.save_scenario_definition({"scenario_definition_id": f"new {len(found)}", "name": "corona " * 5})
         page = repository.search(query, limit=3, cursor=page.cursor)
     assert found == expected
+
+
+def read_all(repository: ScenarioRepository, query: str, limit: int, **filters: Any) -> list[list[str]]:
+    """Return the ids of each page, asked for with the cursor of the one before."""
+    pages, cursor = [], None
+    while cursor is not None or not pages:
+        page = repository.search(query, filters, limit, cursor)
+        pages.append(ids(page.scenarios))
+        cursor = page.cursor
+    return pages
+
+
+@pytest.fixture
+def eight(repository: ScenarioRepository, monkeypatch: pytest.MonkeyPatch) -> ScenarioRepository:
+    """Eight scenarios of which five are ranked; those with an even number are the best."""
+    monkeypatch.setattr(paging, "MOST_RANKED", 5)
+    for number in range(8):
+        name = "Humid" if number % 2 == 0 else "Other"
+        record = {"scenario_definition_id": f"s{number}", "name": name, "description": "humid air", "category": "c"}
+        repository.save_scenario_definition({**record, "specific_params_json": {"wind": number}})
+    return repository
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 6, 7, 8])
+def test_the_latest_matches_are_ranked_and_the_others_follow(eight: ScenarioRepository, limit: int) -> None:
+    expected = ["s6", "s4", "s7", "s5", "s3", "s2", "s1", "s0"]
+    pages = read_all(eight, "humid", limit)
+    assert [one for page in pages for one in page] == expected
+    assert all(len(page) == limit for page in pages[:-1])
+    assert eight.search("humid", limit=limit).ranked_all is False
+    some = {"parameters": [{"path": "wind", "op": "lt", "value": 7}], "category": "c"}
+    found = [one for page in read_all(eight, "humid", limit, **some) for one in page]
+    assert found == ["s6", "s4", "s2", "s5", "s3", "s1", "s0"]
+
+
+def test_where_no_more_match_than_are_ranked_all_are(eight: ScenarioRepository) -> None:
+    few = {"parameters": [{"path": "wind", "op": "le", "value": 4}]}
+    page = eight.search("humid", few, limit=3)
+    assert (ids(page.scenarios), page.ranked_all) == (["s4", "s2", "s0"], True)
+    page = eight.search("humid", few, limit=3, cursor=page.cursor)
+    assert (ids(page.scenarios), page.ranked_all, page.cursor) == (["s3", "s1"], True, None)
+    assert eight.search(filters=few).ranked_all is True
+    assert eight.search("absent").ranked_all is True
+
+
+@pytest.mark.parametrize("limit", [2, 3])
+def test_pages_behind_the_ranked_ones_stay_while_rows_come(eight: ScenarioRepository, limit: int) -> None:
+    found, cursor = [], None
+    while cursor is not None or not found:
+        page = eight.search("humid", limit=limit, cursor=cursor)
+        assert page.ranked_all is False
+        found += ids(page.scenarios)
+        cursor = page.cursor
+        eight.save_scenario_definition({"scenario_definition_id": f"new {len(found)}", "name": "Humid humid humid"})
+    assert found == ["s6", "s4", "s7", "s5", "s3", "s2", "s1", "s0"]
+
+
+def test_more_terms_rank_fewer(eight: ScenarioRepository) -> None:
+    words = " or ".join(["humid", *(f"absent{number}" for number in range(15))])
+    found = [one for page in read_all(eight, words, 3) for one in page]
+    assert found == ["s6", "s7", "s5", "s4", "s3", "s2", "s1", "s0"]
+
+
+def test_a_cursor_that_leads_behind_the_ranked_ones_goes_on_without_words(eight: ScenarioRepository) -> None:
+    cursor = eight.search("humid", limit=6).cursor
+    assert ids(eight.search(cursor=cursor).scenarios) == ["s1", "s0"]

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from builders.learning_runs import an_engine
 from builders.postgres import migrated_database, postgres_server
 from uqueue_config.learning.references import DatasetRef, ModelRef, ScenarioRef
 from uqueue_config.learning.runs import Allotment, CycleRecord, DatasetEntry, RunConfig, RunRecord
 from uqueue_config.learning.spots import WeakSpot
 from uqueue_config.learning.suggestions import CreateScenario
+from uqueue_worker.learning.engine import machine
 from uqueue_worker.learning.engine.memory_store import MemoryRunStore
 from uqueue_worker.learning.engine.parts import Part
 from uqueue_worker.learning.engine.postgres_store import PostgresRunStore
-from uqueue_worker.learning.engine.store import DeadLetter, RunStore, ScenarioUse, Transition
+from uqueue_worker.learning.engine.steps import Step, no_parts
+from uqueue_worker.learning.engine.store import AnySuggestion, DeadLetter, RunStore, ScenarioUse, Transition
 from uqueue_worker.learning.errors import RunNotFound
 from uqueue_worker.learning.repository.connection import Database
 
@@ -26,8 +33,14 @@ MODEL = ModelRef(name="m", version="v1", sha="a" * 64)
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[Database]:
-    with postgres_server() as server, migrated_database(server) as dsn, Database(dsn) as opened:
+def dsn() -> Iterator[str]:
+    with postgres_server() as server, migrated_database(server) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def database(dsn: str) -> Iterator[Database]:
+    with Database(dsn) as opened:
         yield opened
 
 
@@ -108,6 +121,15 @@ def test_runs_are_listed_by_status_the_latest_first(store: RunStore) -> None:
     assert [run.run_id for run in store.list_runs(limit=1)] == ["run-2"]
 
 
+def test_runs_follow_on_a_place_in_the_list(store: RunStore) -> None:
+    for number, hour in enumerate((0, 1, 1, 2)):
+        store.create_run(a_run(f"run-{number}", created_at_utc=NOW + timedelta(hours=hour), status="running"))
+    second = (NOW + timedelta(hours=1), "run-2")
+    assert [run.run_id for run in store.list_runs(after=second)] == ["run-1", "run-0"]
+    assert [run.run_id for run in store.list_runs(["running"], 1, second)] == ["run-1"]
+    assert store.list_runs(["failed"], 1, second) == store.list_runs(after=(NOW, "run-0")) == []
+
+
 def test_stale_runs_have_neither_ended_nor_moved_and_wait_for_nobody(store: RunStore) -> None:
     for number, status in enumerate(("running", "waiting", "completed", "pending", "cancelling")):
         store.create_run(a_run(f"run-{number}", status=status, updated_at_utc=NOW - timedelta(hours=number)))
@@ -148,6 +170,27 @@ def test_everything_of_a_transition_can_be_read_back(store: RunStore) -> None:
     assert store.uses_of_scenario("s-2") == []
 
 
+def test_a_data_set_that_no_step_made_is_added_once(store: RunStore) -> None:
+    run = store.create_run(a_run())
+    reference = DatasetRef(uri="/tmp/f.avro", sha256="b" * 64, n=3, schema_fingerprint="c" * 16)
+    field = DatasetEntry(name="field_1", role="field", cycle=2, ref=reference, content_sha256="e" * 64, requested=3)
+    assert store.add_dataset(run.run_id, field)
+    assert not store.add_dataset(run.run_id, field.model_copy(update={"cycle": 3}))
+    assert store.datasets(run.run_id) == [field]
+    assert store.get_run(run.run_id) == run, "where the run stands is another matter"
+
+
+def test_steps_are_counted_until_they_end(store: RunStore) -> None:
+    run = store.create_run(a_run())
+    assert [store.begin_step("run-1", 0, "training") for _ in range(3)] == [1, 2, 3]
+    assert store.begin_step("run-1", 1, "training") == 1
+    store.open_parts([a_part("a", run, "training")])
+    store.end_step("run-1", 0, "training")
+    store.end_step("run-1", 0, "crafting")
+    assert store.begin_step("run-1", 0, "training") == 1
+    assert store.parts("run-1", 0, "training").open == 1
+
+
 def test_what_a_transition_adds_is_there_once_however_often_it_is_added(store: RunStore) -> None:
     run = store.create_run(a_run())
     spots, suggestions = (a_spot("a", 0.25),), (a_suggestion(1),)
@@ -169,6 +212,67 @@ def test_a_suggestion_moves_from_the_state_that_is_expected_only(store: RunStore
     assert (found[0], found[1], found[2].state) == ("run-1", 0, "approved")
     assert store.suggestions("run-1")[0][1].state == "approved"
     assert store.find_suggestion("sugg_000000000000") is None
+
+
+def test_a_suggestion_is_changed_in_its_place_or_not_at_all(store: RunStore) -> None:
+    run = store.create_run(a_run())
+    store.commit(Transition(after(run), (), (), 0, (a_suggestion(1), a_suggestion(2))))
+    identity = a_suggestion(1).suggestion_id
+
+    def told(reason: str) -> AnySuggestion | None:
+        return store.change_suggestion(identity, lambda one: one.model_copy(update={"reason": one.reason + reason}))
+
+    assert told("a") == a_suggestion(1).model_copy(update={"reason": "a"})
+    threads = [threading.Thread(target=told, args=(sign,)) for sign in "bcdefg"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = [one for _, one in store.suggestions("run-1")]
+    assert [one.suggestion_id for one in found] == [identity, a_suggestion(2).suggestion_id]
+    assert sorted(found[0].reason) == list("abcdefg")
+
+    def refused(one: AnySuggestion) -> AnySuggestion:
+        raise RunNotFound(run_id="for the test")
+
+    with pytest.raises(RunNotFound):
+        store.change_suggestion(identity, refused)
+    assert store.suggestions("run-1")[0][1] == found[0]
+    assert store.change_suggestion("sugg_000000000000", refused) is None
+
+
+def test_parts_say_when_they_were_done_and_how_often_they_were_tried(store: RunStore) -> None:
+    run = store.create_run(a_run())
+    parts = [a_part(key, run) for key in ("a", "b", "c")]
+    store.open_parts(parts)
+    before = datetime.now(UTC)
+    for part in parts[:2]:
+        store.begin_part(part)
+    store.begin_part(parts[0])  # after a try that failed
+    store.finish_part(parts[0], {"ok": True, "n": 3, "rejected": 1})
+    began = store.part_times("run-1")[1].started_at_utc
+    store.pause_part(parts[1])
+    store.begin_part(parts[1])  # goes on
+    store.pause_part(parts[1])
+    store.begin_part(parts[1])
+    first, second, third = store.part_times("run-1")
+    assert (first.cycle, first.kind, first.tries, first.ok, first.samples) == (0, "generate", 2, True, 4)
+    assert first.started_at_utc is not None
+    assert first.finished_at_utc is not None
+    assert before <= first.started_at_utc <= first.finished_at_utc <= datetime.now(UTC)
+    assert (second.tries, second.ok, second.started_at_utc, second.finished_at_utc) == (1, None, began, None)
+    assert (third.tries, third.started_at_utc, third.samples) == (0, None, 0)
+    store.begin_part(parts[0])  # it has a result
+    store.begin_part(a_part("unknown", run))
+    store.pause_part(parts[0])
+    assert store.part_times("run-1") == [first, second, third]
+    store.finish_part(parts[1], {"ok": False, "error": {}})
+    assert store.part_times("run-1")[1].ok is False
+    store.reopen_failed_parts("run-1", 0, "generating")
+    store.begin_part(parts[1])
+    again = store.part_times("run-1")[1]
+    assert (again.tries, again.ok, again.finished_at_utc) == (2, None, None)
+    assert store.part_times("another") == []
 
 
 def test_parts_are_counted_down_and_a_repeated_result_writes_nothing(store: RunStore) -> None:
@@ -237,3 +341,36 @@ def test_dead_letters_are_kept_once_per_part(store: RunStore) -> None:
         store.add_dead_letter(letter)
     assert store.dead_letters("run-1") == letters[:1]
     assert len(store.dead_letters()) == 2
+
+
+def test_a_step_that_kills_its_process_fails_the_cycle_at_the_fourth(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deadly(context: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setitem(cast(dict[Any, Any], machine.STEPS), "evaluating", Step(no_parts, deadly))
+    with Database(dsn) as database:
+        PostgresRunStore(database).create_run(a_run("run-deadly", state="evaluating", status="running"))
+    ends = [_advanced(dsn, tmp_path) for _ in range(4)]
+    assert ends == [-signal.SIGKILL] * 3 + [0]
+    with Database(dsn) as database:
+        store = PostgresRunStore(database)
+        (cycle,) = store.cycles("run-deadly")
+        assert (cycle.state, cycle.failures[0].step) == ("failed", "evaluating")
+        (letter,) = store.dead_letters("run-deadly")
+        assert (letter.state, letter.kind) == ("evaluating", "step")
+        run = store.get_run("run-deadly")
+        assert (run.cycle, run.state, run.status, run.skipped_in_a_row) == (1, "created", "running", 1)
+
+
+def _advanced(dsn: str, folder: Path) -> int:
+    """Advance the run in a process of its own; return how that ended, as `subprocess` says it."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        with suppress(Exception), Database(dsn) as database:
+            an_engine(folder, PostgresRunStore(database)).advance("run-deadly")
+            code = 0
+        os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from builders.learning_runs import a_workshop, an_engine, campaign, small_config
+from builders.learning_uses import assert_uses_are_those_of_the_samples
 from builders.postgres import kill_postgres, migrated_database, postgres_server
 from uqueue_config.learning.runs import RunRecord
 from uqueue_worker.learning.engine import Engine, run_to_end
@@ -54,6 +55,8 @@ def test_a_run_in_postgresql_whose_server_dies_at_every_state_is_the_one_in_memo
         )
         engine.create(small_config(max_cycles=1), run_id=RUN)
         found = campaign(engine, _driven(engine, kill_and_start))
+        (cycle,) = engine.store.cycles(RUN)
+        assert_uses_are_those_of_the_samples(engine, cycle)
     running[-1].stop()
     assert killed == ["evaluating", "prioritising", "crafting", "generating", "training", "re_evaluating"]
     assert {name: found[name] for name in expected if name != "data"} == {

@@ -79,9 +79,10 @@ class RunSummary(Record):
 
 
 class RunList(Record):
-    """Runs, the latest first."""
+    """Some of the runs, the latest first; `next_cursor` leads on, None after the last."""
 
     runs: tuple[RunSummary, ...]
+    next_cursor: str | None = None
 
 
 class RunDetails(Record):
@@ -99,6 +100,16 @@ class SpotList(Record):
     spots: tuple[WeakSpot, ...]
 
 
+class FieldSamplesTaken(Record):
+    """Samples from the field that a run holds now: `taken` new ones, beside those that it held (`known`). They count
+    from `cycle` on; the first has the number 0."""
+
+    run_id: str
+    taken: Count
+    known: Count
+    cycle: Count
+
+
 class SuggestionEntry(Record):
     """A suggestion and the cycle that made it."""
 
@@ -112,7 +123,7 @@ class SuggestionList(Record):
 
 
 class SuggestionChanged(Record):
-    """A suggestion after a decision about it, and where its run stands."""
+    """A suggestion after somebody decided about it or mapped it, and where its run stands."""
 
     run_id: str
     run_status: RunStatus
@@ -138,10 +149,15 @@ class ReportFile(Record):
 
 
 class ScenarioPage(Record):
-    """Some of the scenarios found; `next_cursor` leads on, None after the last."""
+    """Some of the scenarios found; `next_cursor` leads on, None after the last.
+
+    `ranked_all` is false if words matched more scenarios than are ranked: then the latest 1,000 matches come first, the
+    best of them first, and behind them all others, the latest update first.
+    """
 
     scenarios: tuple[ScenarioDefinition, ...]
     next_cursor: str | None = None
+    ranked_all: bool = True
 
 
 class ScenarioChange(Record):

@@ -30,6 +30,7 @@
     ├── RunConflict                    not in the state that this needs
     ├── CircuitOpen *
     ├── SuggestionNotFound
+    ├── MappingInvalid                 no such feature in a suggestion, or no such parameter in its scenario
     ├── NoLearningWorker *             nobody took the request
     ├── LearningBusy *
     ├── AnswerLate *                   begun, and not answered in time
@@ -223,6 +224,12 @@ class SuggestionNotFound(ActiveLearningError):
     """There is no suggestion {suggestion_id}."""
 
     code = "suggestion_not_found"
+
+
+class MappingInvalid(ActiveLearningError):
+    """Suggestion {suggestion_id} cannot be mapped like this: {reason}."""
+
+    code = "mapping_invalid"
 
 
 class RunConflict(ActiveLearningError):

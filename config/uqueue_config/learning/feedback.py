@@ -49,6 +49,8 @@ class ModelPerformanceData(Reported):
     uncertain_samples      the highest uncertainty first
     misclassified_samples  the highest confidence first; `n_misclassified` counts those that are left out, too
     confusion_matrix       rows are the true classes, columns the predicted ones, both in the order of `classes`
+    task                   "regression" for intervals: classes are ranges of a number, and misclassified samples those
+                           whose true value lies outside
     """
 
     model_version_evaluated: str | None = None

@@ -23,6 +23,7 @@ from pydantic_core import from_json, to_json
 from uqueue_config.errors import InvalidMessage
 from uqueue_config.learning.answers import (
     Done,
+    FieldSamplesTaken,
     ReportFile,
     ReportFormat,
     RunDetails,
@@ -58,6 +59,9 @@ Version = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
 Cycle = Annotated[StrictInt, Field(ge=0, le=1_000_000)]
 #: Validators are built at the first use: programs that ask nothing do not wait for them.
 _CONFIG = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False, defer_build=True)
+Path = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(plain)]
+#: A suggestion modifies two parameters at most.
+ParameterOfFeature = Annotated[dict[Path, Path], Field(min_length=1, max_length=2)]
 Answer_co = TypeVar("Answer_co", bound=BaseModel, covariant=True)
 
 
@@ -87,12 +91,13 @@ class StartRun(Request[RunStarted]):
 
 
 class ListRuns(Request[RunList]):
-    """List runs, the latest first."""
+    """List runs, the latest first, a page at a time."""
 
     answered_by = RunList
     kind: Literal["list_runs"] = "list_runs"
     status: RunStatus | None = None
     limit: Limit = 50
+    cursor: Cursor | None = None
 
 
 class ShowRun(Request[RunDetails]):
@@ -163,6 +168,15 @@ class RejectSuggestion(Request[SuggestionChanged]):
     suggestion_id: Id
 
 
+class MapSuggestion(Request[SuggestionChanged]):
+    """Say which parameter moves a feature of a suggestion: from feature, or `param_path` as it is, to parameter."""
+
+    answered_by = SuggestionChanged
+    kind: Literal["map_suggestion"] = "map_suggestion"
+    suggestion_id: Id
+    mapping: ParameterOfFeature
+
+
 class Evaluate(Request[ModelPerformanceData]):
     """Evaluate a model version once: on a data set that the worker can read, or on the samples given here."""
 
@@ -171,6 +185,24 @@ class Evaluate(Request[ModelPerformanceData]):
     dataset: Text | None = None
     samples: Annotated[list[Values], Field(min_length=1, max_length=MAX_SAMPLES)] | None = None
     model_version: Id | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.dataset is None) == (self.samples is None):
+            raise ValueError("expected either `dataset` or `samples`")
+        return self
+
+
+class AddFieldSamples(Request[FieldSamplesTaken]):
+    """Have a run go after labelled samples from the field that its model gets wrong: of a data set that the worker can
+    read, or those given here. Samples that it holds already change nothing.
+    """
+
+    answered_by = FieldSamplesTaken
+    kind: Literal["add_field_samples"] = "add_field_samples"
+    run_id: Id
+    dataset: Text | None = None
+    samples: Annotated[list[Values], Field(min_length=1, max_length=MAX_SAMPLES)] | None = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -234,7 +266,9 @@ AnyRequest = (
     | ResumeRun
     | ApproveSuggestion
     | RejectSuggestion
+    | MapSuggestion
     | Evaluate
+    | AddFieldSamples
     | SearchScenarios
     | ShowScenario
     | ScenarioHistory

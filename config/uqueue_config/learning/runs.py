@@ -35,7 +35,7 @@ CycleState = Literal[
 StopReason = Literal[
     "converged", "target_reached", "cycles_spent", "budget_spent", "no_weak_spots", "repeated_failures", "manual"
 ]
-Role = Literal["training", "pool", "test"]
+Role = Literal["training", "pool", "test", "field"]
 ENDED: tuple[RunStatus, ...] = ("cancelled", "completed", "failed")
 CYCLE_ENDED: tuple[CycleState, ...] = ("completed", "failed", "skipped")
 
@@ -43,12 +43,18 @@ CYCLE_ENDED: tuple[CycleState, ...] = ("completed", "failed", "skipped")
 class RunConfig(RunDefaults):
     """What a run does. Everything that `LearningSettings` has, and what is the run's own.
 
-    The three data sets are drawn once: pool and test set from the deployment distribution.
+    The three data sets are drawn once: pool and test set from the deployment distribution. A run that continues
+    another one draws the pool only, and needs a seed of its own.
     """
 
     deployment: Identifier = Field("default", description="Name of the deployment distribution.")
     model: Identifier = Field("alm_classifier", description="Name of the model.")
     start_version: Identifier | None = Field(None, description="Version to start from; trained first unless set.")
+    continues: Identifier | None = Field(
+        None,
+        description="Run that has ended and is continued: what it trained on and its pool are the first training set, "
+        "its test set is kept, a pool is drawn anew.",
+    )
     start_samples: int = Field(500, ge=1, description="Samples of the first training set.")
     pool_samples: int = Field(1200, ge=1, description="Samples of the feedback pool.")
     test_samples: int = Field(6000, ge=1, description="Samples of the frozen test set.")
@@ -75,13 +81,17 @@ class RunConfig(RunDefaults):
     @property
     def config_hash(self) -> str:
         """SHA-256 in hexadecimal over the canonical JSON of the configuration."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        told = self.model_dump(mode="json")
+        if self.continues is None:
+            del told["continues"]  # so that runs from before this value have the hash that they had
+        text = json.dumps(told, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 class DatasetEntry(Record):
     """A registered data set. `content_sha256` is over the samples without run id and time of generation, so that two
-    runs that did the same have the same one; `cycle` is None for the three that are drawn at the start."""
+    runs that did the same have the same one; `cycle` is None for the three that are drawn at the start, and of samples
+    from the field the first that they count in."""
 
     name: Identifier
     role: Role
@@ -133,6 +143,7 @@ class CycleRecord(Record):
 
     evaluation_before, test_before  the model that the cycle started with
     evaluation_after, test_after    the candidate that it trained; pool and frozen test set
+    field_evaluations               the model that the cycle started with, on samples from the field
     model_after                     the model in service after it: the candidate if `promoted`
     seconds                         by state, how long the cycle was in it; approval apart
     training_seconds                the training alone
@@ -152,6 +163,7 @@ class CycleRecord(Record):
     evaluation_after: Evaluation | None = None
     test_before: Evaluation | None = None
     test_after: Evaluation | None = None
+    field_evaluations: tuple[Evaluation, ...] = ()
     feedback_reused: bool = False
     spot_ids: tuple[str, ...] = ()
     suggestion_ids: tuple[str, ...] = ()

@@ -16,11 +16,18 @@ from uqueue_config.variables import read_variables
 StrategyName = Literal["region", "real_time", "high_fidelity", "heterogeneous"]
 Tls = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 TICK_SECONDS = 30.0
-CrafterName = Literal["template", "rule", "optimise", "explore"]
+#: Which there are, and which were registered besides, only the learning worker knows.
+CrafterName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$")]
 
 
 def _words(value: Any) -> Any:
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
+def _each_once(value: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(value)) < len(value):
+        raise ValueError("expected each name once")
+    return value
 
 
 def _absolute(value: Path) -> Path:
@@ -54,7 +61,7 @@ class RunDefaults(BaseModel):
     random_seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of everything random in a run.")
     strategy: StrategyName = Field("region", description="How weak spots are found and ranked.")
     dataset_prefix: str = Field("alm_targeted", pattern=r"^[A-Za-z0-9_-]{1,100}$", description="Data sets' names.")
-    crafter_order: Annotated[tuple[CrafterName, ...], BeforeValidator(_words)] = Field(
+    crafter_order: Annotated[tuple[CrafterName, ...], BeforeValidator(_words), AfterValidator(_each_once)] = Field(
         ("template", "rule", "optimise", "explore"), min_length=1, description="Order in which crafters are tried."
     )
 

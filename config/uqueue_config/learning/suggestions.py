@@ -16,16 +16,29 @@ _NEXT: dict[State, tuple[State, ...]] = {"proposed": ("approved", "rejected"), "
 
 class ParameterModification(Record):
     """Vary a scenario parameter around a value; `param_path` reads `heuristic_map(<feature path>)` where no rule
-    says which parameter it is, and a person must replace it before the suggestion is applied."""
+    says which parameter it is, and a person must replace it before the suggestion is applied. `feature_path` is the
+    feature where a person did."""
 
     param_path: Identifier
     operation: Literal["vary_around_value"] = "vary_around_value"
     value: JsonValue
     comment: str = ""
+    feature_path: str | None = None
 
     @property
     def needs_mapping(self) -> bool:
         return self.param_path.startswith(UNRESOLVED)
+
+    @property
+    def feature(self) -> str | None:
+        """The feature that a person maps or has mapped to a parameter; None where a rule did."""
+        if self.needs_mapping:
+            return self.param_path.removeprefix(UNRESOLVED).removesuffix(")")
+        return self.feature_path
+
+    def mapped_to(self, param_path: str) -> Self:
+        """Return the modification of another parameter."""
+        return self.model_validate({**self, "param_path": param_path, "feature_path": self.feature})
 
 
 class TagUpdate(Record):

@@ -29,7 +29,7 @@ from uqueue_config.errors import (
     SettingsError,
     UqueueError,
 )
-from uqueue_config.learning.errors import RunConfigInvalid, ScenarioInvalid
+from uqueue_config.learning.errors import MappingInvalid, RunConfigInvalid, ScenarioInvalid
 
 P = ParamSpec("P")
 
@@ -49,7 +49,9 @@ def exit_code(error: UqueueError) -> int:
             return UNREACHABLE
         case QueueFull():
             return FAILED
-        case InputError() | SettingsError() | IdempotencyConflict() | RunConfigInvalid() | ScenarioInvalid():
+        case InputError() | SettingsError() | IdempotencyConflict():
+            return USAGE
+        case RunConfigInvalid() | ScenarioInvalid() | MappingInvalid():
             return USAGE
     return FAILED
 

@@ -55,6 +55,9 @@ def run(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="With --local, the folder of its files.")
     ] = None,
+    continues: Annotated[
+        str | None, typer.Option("--continue", metavar="RUN", help="Go on where a run ended, with a new pool.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end; Ctrl-C leaves it running.")] = False,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same key gives the same run.")] = None,
     json: AsJson = False,
@@ -63,6 +66,8 @@ def run(
     if local:
         if key is not None:
             raise UsageProblem("--local and --key: a run in memory has no other with the same key")
+        if continues is not None:
+            raise UsageProblem("--local and --continue: a run in memory has no other to go on with")
         given = {"--config": config, "--output": output}
         options = [f"{name}={value}" for name, value in given.items() if value is not None]
         _process("local", *options, *(["--json"] if json else []))
@@ -70,6 +75,10 @@ def run(
     if output is not None:
         raise UsageProblem("--output: it goes with --local; `uqueue learn report` writes the report of other runs")
     configuration = read_configuration(config) if config is not None else {}
+    if continues is not None:
+        if configuration.get("continues", continues) != continues:
+            raise UsageProblem(f"--continue: {config} names another run")
+        configuration["continues"] = continues
     with Client() as client:
         started = client.learning.start_run(configuration, idempotency_key=key)
         if not started.created:
@@ -88,17 +97,20 @@ def list_runs(
         typer.Option(help="pending, running, waiting, cancelling, cancelled, completed or failed runs only."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="At most so many.")] = 50,
+    cursor: Annotated[str | None, typer.Option(help="Go on where another list ended.")] = None,
     json: AsJson = False,
 ) -> None:
     """List runs, the latest first."""
     with Client() as client:
-        found = client.learning.runs(status=status, limit=limit)  # type: ignore[arg-type]  # it checks
+        found = client.learning.runs(status=status, limit=limit, cursor=cursor)  # type: ignore[arg-type]  # it checks
     if json:
         print_json(found.model_dump(mode="json")["runs"])
     elif not found.runs:
         say("There are no runs. Start one with `uqueue learn run`.")
     else:
         stdout().print(runs_table(found))
+    if found.next_cursor:
+        say(f"There are more: --cursor {found.next_cursor}")
 
 
 def status(
@@ -193,15 +205,37 @@ def reject(suggestion_id: SuggestionId, json: AsJson = False) -> None:
         _show_changed(client.learning.reject(suggestion_id), json=json)
 
 
+def map_suggestion(
+    suggestion_id: SuggestionId,
+    mapping: Annotated[
+        list[str],
+        typer.Argument(metavar="FEATURE=PARAMETER", help="A feature of it, and the parameter that moves the feature."),
+    ],
+    json: AsJson = False,
+) -> None:
+    """Say which parameter of its scenario moves a feature for which a suggestion knows none."""
+    with Client() as client:
+        _show_changed(client.learning.map_suggestion(suggestion_id, _pairs(mapping)), json=json)
+
+
 def feedback(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Avro file as the learning worker sees it.")],
     version: Annotated[
         str | None, typer.Option(help="Version or alias of the model; the one in service unless set.")
     ] = None,
+    run_id: Annotated[
+        str | None,
+        typer.Option("--run", metavar="ID", help="Labelled samples from the field: this run goes after its errors."),
+    ] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Wait at most this many seconds.")] = 600.0,
     json: AsJson = False,
 ) -> None:
-    """Evaluate a model once: metrics, weak samples, explanations."""
+    """Evaluate a model once: metrics, weak samples, explanations. With --run, give samples to a run instead."""
+    if run_id is not None:
+        if version is not None:
+            raise UsageProblem("--run and --version: a run evaluates the version that it has in service")
+        _give(run_id, dataset, timeout, json=json)
+        return
     with Client() as client:
         found = client.learning.feedback(dataset, model_version=version, timeout=timeout)
     if json:
@@ -238,6 +272,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "resume": resume,
     "approve": approve,
     "reject": reject,
+    "map": map_suggestion,
     "feedback": feedback,
     "migrate": migrate,
     "demo": demo,
@@ -261,6 +296,26 @@ def read_configuration(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UsageProblem(f"--config: {path} holds no names and values")
     return found
+
+
+def _pairs(given: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for one in given:
+        feature, _, parameter = one.rpartition("=")
+        if not feature or not parameter or feature in found:
+            raise UsageProblem(f"{one[:200]}: expected FEATURE=PARAMETER, each feature once")
+        found[feature] = parameter
+    return found
+
+
+def _give(run_id: str, dataset: str, timeout: float, *, json: bool) -> None:
+    with Client() as client:
+        given = client.learning.add_field_samples(run_id, dataset, timeout=timeout)
+    if json:
+        print_json(given.model_dump(mode="json"))
+    else:
+        held = f"; it held {given.known} before" if given.known else ""
+        say(f"Run {run_id} took {given.taken} samples{held}. They count from cycle {given.cycle} on.")
 
 
 def _wait(learning: Learning, run_id: str, *, json: bool) -> None:

@@ -43,6 +43,8 @@ def search(
         say("No scenario matches.")
     else:
         stdout().print(scenarios_table(found))
+        if not found.ranked_all:
+            say("More match than are ranked: the best of the latest matches come first, then the latest of the others.")
         if found.next_cursor:
             say(f"There are more: --cursor {found.next_cursor}")
 

@@ -65,6 +65,7 @@ def show_run(details: RunDetails) -> None:
             ("run", run.run_id),
             ("status", run.status),
             ("stopped", run.stop_reason),
+            ("continues", run.config.continues),
             ("error", run.error and f"{run.error.code}: {run.error.message}"),
             ("cycle", f"{run.cycle + 1} of at most {run.config.max_cycles}, {run.state}"),
             ("model", run.model and f"{run.model.name}@{run.model.version}"),
@@ -105,7 +106,7 @@ def _cycles_table(run: RunRecord, cycles: tuple[CycleRecord, ...]) -> Table:
 def spots_table(found: SpotList) -> Table:
     """Return a line per weak spot, the most urgent first."""
     lines = [
-        [number, one.weakness_id, one.type, f"{one.priority:.3f}", one.sensor_id, _where(one)]
+        [number, one.weakness_id, _kind(one), f"{one.priority:.3f}", one.sensor_id, _where(one)]
         for number, one in enumerate(found.spots, 1)
     ]
     return table(["rank", "weak spot", "type", "priority", "sensor", "where"], lines)
@@ -121,11 +122,12 @@ def suggestions_table(found: SuggestionList) -> Table:
             entry.suggestion.kind,
             f"{entry.suggestion.priority:.3f}",
             _aim(entry.suggestion),
+            _moved(entry.suggestion),
             entry.suggestion.reason,
         ]
         for entry in found.suggestions
     ]
-    return table(["suggestion", "cycle", "state", "kind", "priority", "scenario", "reason"], lines)
+    return table(["suggestion", "cycle", "state", "kind", "priority", "scenario", "moves", "reason"], lines)
 
 
 def scenarios_table(found: ScenarioPage) -> Table:
@@ -176,6 +178,12 @@ def show_feedback(found: ModelPerformanceData) -> None:
         say(f"warning: {warning}")
 
 
+def _kind(spot: WeakSpot) -> str:
+    """Return the type of a weak spot, and its origin where feedback on the pool did not name it."""
+    origin = spot.details.get("origin")
+    return f"{spot.type} ({origin})" if isinstance(origin, str) else spot.type
+
+
 def _where(spot: WeakSpot) -> str | None:
     """Return what a weak spot is about: a class, or a region of parameters."""
     details = spot.details
@@ -196,6 +204,12 @@ def _aim(suggestion: ModifyScenario | CreateScenario) -> str:
     if suggestion.kind == "modify_existing_scenario":
         return suggestion.target_scenario_definition_id
     return suggestion.basis_for_new_scenario.scenario_definition_id_suggestion
+
+
+def _moved(suggestion: ModifyScenario | CreateScenario) -> str | None:
+    if suggestion.kind != "modify_existing_scenario":
+        return None
+    return ", ".join(one.param_path for one in suggestion.suggested_modifications_for_specific_params) or None
 
 
 def _metric(run: RunRecord, evaluation: Evaluation | None) -> str | None:

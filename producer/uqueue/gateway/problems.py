@@ -49,6 +49,7 @@ REFUSED = (
     learning.DatasetNotFound,
     learning.EmptyDataset,
     learning.FeatureMismatch,
+    learning.MappingInvalid,
     learning.ModelNotFound,
     learning.ModelVersionNotFound,
     learning.RunConfigInvalid,

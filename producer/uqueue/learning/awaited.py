@@ -13,6 +13,7 @@ from uqueue.learning.calls import TRANSIENT, Wait, made
 from uqueue.learning.conversation import TIMEOUT_SECONDS, conversation
 from uqueue_config.connections import connect_async, translated
 from uqueue_config.learning.answers import (
+    FieldSamplesTaken,
     ReportFile,
     ReportFormat,
     RunDetails,
@@ -26,6 +27,7 @@ from uqueue_config.learning.answers import (
 )
 from uqueue_config.learning.feedback import ModelPerformanceData
 from uqueue_config.learning.requests import (
+    AddFieldSamples,
     ApproveSuggestion,
     ArchiveScenario,
     CancelRun,
@@ -34,6 +36,7 @@ from uqueue_config.learning.requests import (
     ListSpots,
     ListSuggestions,
     MakeReport,
+    MapSuggestion,
     RejectSuggestion,
     Request,
     RestoreScenario,
@@ -90,9 +93,13 @@ class AsyncLearning:
         request = made(StartRun, configuration=configuration and dict(configuration), idempotency_key=idempotency_key)
         return await self.ask(request)
 
-    async def runs(self, *, status: RunStatus | None = None, limit: int | None = None) -> RunList:
-        """Return runs, the latest first; 50 unless `limit` says otherwise."""
-        return await self.ask(made(ListRuns, status=status, limit=limit))
+    async def runs(
+        self, *, status: RunStatus | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> RunList:
+        """Return runs, the latest first; 50 unless `limit` says otherwise. `cursor` is `next_cursor` of the page
+        before. Raises InputError for a wrong one.
+        """
+        return await self.ask(made(ListRuns, status=status, limit=limit, cursor=cursor))
 
     async def run(self, run_id: str) -> RunDetails:
         """Return a run with its cycles. Raises RunNotFound."""
@@ -138,12 +145,19 @@ class AsyncLearning:
         return await self.ask(made(ListSuggestions, run_id=run_id, cycle=cycle, state=state))
 
     async def approve(self, suggestion_id: str) -> SuggestionChanged:
-        """Have a suggestion applied. Raises SuggestionNotFound, RunConflict."""
+        """Have a suggestion applied. Raises SuggestionNotFound, RunConflict; also where it must be mapped first."""
         return await self.ask(made(ApproveSuggestion, suggestion_id=suggestion_id))
 
     async def reject(self, suggestion_id: str) -> SuggestionChanged:
         """Have a suggestion dropped. Raises SuggestionNotFound, RunConflict."""
         return await self.ask(made(RejectSuggestion, suggestion_id=suggestion_id))
+
+    async def map_suggestion(self, suggestion_id: str, mapping: Mapping[str, str]) -> SuggestionChanged:
+        """Say which parameter of its scenario moves a feature for which a suggestion knows none: {feature path, or
+        `param_path` as it is: parameter's path}. Possible as long as nobody decided about it, also to correct it.
+        Raises SuggestionNotFound, MappingInvalid, RunConflict, and ScenarioNotFound.
+        """
+        return await self.ask(made(MapSuggestion, suggestion_id=suggestion_id, mapping=dict(mapping)))
 
     async def report(self, run_id: str, format: ReportFormat = "html") -> ReportFile:
         """Return the report of a run as it stands: `content` is one whole HTML, JSON or CSV file."""
@@ -162,6 +176,23 @@ class AsyncLearning:
         """
         given = [dict(one) for one in samples] if samples is not None else None
         request = made(Evaluate, dataset=dataset, samples=given, model_version=model_version)
+        return await self.ask(request, timeout)
+
+    async def add_field_samples(
+        self,
+        run_id: str,
+        dataset: str | None = None,
+        *,
+        samples: Sequence[Mapping[str, Any]] | None = None,
+        timeout: float = 600.0,
+    ) -> FieldSamplesTaken:
+        """Have a run go after labelled samples from the field that its model gets wrong, from its next cycle on: of a
+        data set that the worker can read, or those given. Samples that it holds already change nothing, and nothing is
+        trained on them. Raises RunNotFound, RunConflict for a run that would not go after them, DatasetNotFound and
+        DatasetFormat.
+        """
+        given = [dict(one) for one in samples] if samples is not None else None
+        request = made(AddFieldSamples, run_id=run_id, dataset=dataset, samples=given)
         return await self.ask(request, timeout)
 
     # --- scenarios ---

@@ -13,6 +13,7 @@ from uqueue.learning.calls import TRANSIENT, Wait, made
 from uqueue.learning.conversation import TIMEOUT_SECONDS, conversation
 from uqueue_config.connections import connect, translated
 from uqueue_config.learning.answers import (
+    FieldSamplesTaken,
     ReportFile,
     ReportFormat,
     RunDetails,
@@ -26,6 +27,7 @@ from uqueue_config.learning.answers import (
 )
 from uqueue_config.learning.feedback import ModelPerformanceData
 from uqueue_config.learning.requests import (
+    AddFieldSamples,
     ApproveSuggestion,
     ArchiveScenario,
     CancelRun,
@@ -34,6 +36,7 @@ from uqueue_config.learning.requests import (
     ListSpots,
     ListSuggestions,
     MakeReport,
+    MapSuggestion,
     RejectSuggestion,
     Request,
     RestoreScenario,
@@ -94,9 +97,11 @@ class Learning:
         request = made(StartRun, configuration=configuration and dict(configuration), idempotency_key=idempotency_key)
         return self.ask(request)
 
-    def runs(self, *, status: RunStatus | None = None, limit: int | None = None) -> RunList:
-        """Return runs, the latest first; 50 unless `limit` says otherwise."""
-        return self.ask(made(ListRuns, status=status, limit=limit))
+    def runs(self, *, status: RunStatus | None = None, limit: int | None = None, cursor: str | None = None) -> RunList:
+        """Return runs, the latest first; 50 unless `limit` says otherwise. `cursor` is `next_cursor` of the page
+        before. Raises InputError for a wrong one.
+        """
+        return self.ask(made(ListRuns, status=status, limit=limit, cursor=cursor))
 
     def run(self, run_id: str) -> RunDetails:
         """Return a run with its cycles. Raises RunNotFound."""
@@ -142,12 +147,19 @@ class Learning:
         return self.ask(made(ListSuggestions, run_id=run_id, cycle=cycle, state=state))
 
     def approve(self, suggestion_id: str) -> SuggestionChanged:
-        """Have a suggestion applied. Raises SuggestionNotFound, RunConflict."""
+        """Have a suggestion applied. Raises SuggestionNotFound, RunConflict; also where it must be mapped first."""
         return self.ask(made(ApproveSuggestion, suggestion_id=suggestion_id))
 
     def reject(self, suggestion_id: str) -> SuggestionChanged:
         """Have a suggestion dropped. Raises SuggestionNotFound, RunConflict."""
         return self.ask(made(RejectSuggestion, suggestion_id=suggestion_id))
+
+    def map_suggestion(self, suggestion_id: str, mapping: Mapping[str, str]) -> SuggestionChanged:
+        """Say which parameter of its scenario moves a feature for which a suggestion knows none: {feature path, or
+        `param_path` as it is: parameter's path}. Possible as long as nobody decided about it, also to correct it.
+        Raises SuggestionNotFound, MappingInvalid, RunConflict, and ScenarioNotFound.
+        """
+        return self.ask(made(MapSuggestion, suggestion_id=suggestion_id, mapping=dict(mapping)))
 
     def report(self, run_id: str, format: ReportFormat = "html") -> ReportFile:
         """Return the report of a run as it stands: `content` is one whole HTML, JSON or CSV file."""
@@ -166,6 +178,23 @@ class Learning:
         """
         given = [dict(one) for one in samples] if samples is not None else None
         request = made(Evaluate, dataset=dataset, samples=given, model_version=model_version)
+        return self.ask(request, timeout)
+
+    def add_field_samples(
+        self,
+        run_id: str,
+        dataset: str | None = None,
+        *,
+        samples: Sequence[Mapping[str, Any]] | None = None,
+        timeout: float = 600.0,
+    ) -> FieldSamplesTaken:
+        """Have a run go after labelled samples from the field that its model gets wrong, from its next cycle on: of a
+        data set that the worker can read, or those given. Samples that it holds already change nothing, and nothing is
+        trained on them. Raises RunNotFound, RunConflict for a run that would not go after them, DatasetNotFound and
+        DatasetFormat.
+        """
+        given = [dict(one) for one in samples] if samples is not None else None
+        request = made(AddFieldSamples, run_id=run_id, dataset=dataset, samples=given)
         return self.ask(request, timeout)
 
     # --- scenarios ---

@@ -15,8 +15,8 @@ import uqueue
 import uqueue_config
 import uqueue_worker
 
-#: Other people's modules, imported once. Each of ours is looked at in a fork of that process, which then imports it, too:
-#: both save minutes.
+#: Other people's modules, imported once. Each of ours is looked at in a fork of that process, which then imports it,
+#: too: both save minutes.
 PRELOADED = (
     "celery",
     "fastapi",

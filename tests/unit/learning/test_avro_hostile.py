@@ -15,7 +15,14 @@ import fastavro
 import pytest
 
 from builders.learning_scenarios import CLOCK, raw_samples
-from uqueue_worker.learning.avro import ReadLimits, SchemaSet, read_samples, sample_record, write_samples
+from uqueue_worker.learning.avro import (
+    ReadLimits,
+    SchemaSet,
+    iter_samples,
+    read_samples,
+    sample_record,
+    write_samples,
+)
 from uqueue_worker.learning.errors import DatasetFormat, DatasetNotFound
 
 MARK = b"0123456789abcdef"
@@ -120,6 +127,9 @@ def test_hostile_files_are_refused_in_bounds(tmp_path: Path, case: str):
         assert tracemalloc.get_traced_memory()[1] < 32 * MEBIBYTE
     finally:
         tracemalloc.stop()
+    with pytest.raises(DatasetFormat, match=said) as without_times:
+        list(iter_samples(tmp_path / "data.avro", timed=()))
+    assert str(without_times.value) == str(refused.value)
     assert refused.value.code == "dataset_format"
     assert refused.value.dataset == "data.avro"
     assert str(tmp_path) not in refused.value.message
@@ -158,6 +168,7 @@ def test_damage_below_the_compression_is_met_as_well(tmp_path: Path):
     given, _ = sample_bytes(tmp_path)
     schema = SchemaSet().parsed("MLDataSample")
     plain = io.BytesIO()
+    refused_without_times = 0
     tagged = [{**sample, "sensor_readings_map": {**sample["sensor_readings_map"], "readings": {}}} for sample in given]
     for sample in tagged:
         fastavro.schemaless_writer(plain, schema, sample)
@@ -168,10 +179,19 @@ def test_damage_below_the_compression_is_met_as_well(tmp_path: Path):
         damaged[chance.randrange(len(damaged))] = chance.randrange(256)
         (tmp_path / "bad.avro").write_bytes(header() + block(deflated(bytes(damaged)), count=len(tagged)))
         try:
-            read_samples(tmp_path / "bad.avro")
+            found = read_samples(tmp_path / "bad.avro")
         except DatasetFormat:
             refused += 1
-    assert 12 < refused < 150
+            found = []
+        try:
+            without_times = list(iter_samples(tmp_path / "bad.avro", timed=()))
+        except DatasetFormat:
+            refused_without_times += 1
+            assert found == []
+        else:
+            ids = [sample["sample_id"] for sample in without_times]
+            assert found == [] or ids == [sample["sample_id"] for sample in found]
+    assert 12 < refused_without_times <= refused < 150
 
 
 def test_limits_of_records_and_bytes_hold(tmp_path: Path):

@@ -147,7 +147,7 @@ def test_the_sensor_map() -> None:
 DRIVERS = (
     *(
         f"repository.{name}"
-        for name in ("breaking", "connection", "faults", "migrating", "postgres", "rows", "selecting")
+        for name in ("breaking", "connection", "faults", "migrating", "postgres", "ranking", "rows", "selecting")
     ),
     *("engine.postgres_store", "engine.rows", "demo.playing", "demo.stage", "tasks"),
 )

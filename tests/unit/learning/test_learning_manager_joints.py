@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
+import pandas as pd
 import pytest
 
 from builders.learning_runs import a_workshop, an_engine, scenarios, small_config
@@ -59,6 +60,15 @@ def test_from_feedback_to_an_avro_file_that_any_reader_understands(
             assert stored.scenario_definition_id == f"{spot.details['original_scenario_id']}_alm_var_{spot.weakness_id}"
             assert f"alm_focus_{spot.weakness_id}" in stored.tags
             assert repository.find_by_weak_spot(spot.weakness_id) == [stored]
+
+
+@pytest.mark.parametrize(("output_format", "suffix"), [("dataframe_parquet", "parquet"), ("dataframe_csv", "csv")])
+def test_targeted_samples_become_a_table(pool: Pool, manager: ActiveLearningManager, output_format: str, suffix: str):
+    spots = manager.identify_weak_spots(pool.feedback)
+    path = manager.generate_targeted_samples(spots, 2, output_format=output_format, dataset_name_prefix="aimed")
+    assert Path(str(path)).name == f"aimed_20260302_090000.{suffix}"
+    frame = pd.read_parquet(str(path)) if suffix == "parquet" else pd.read_csv(str(path))
+    assert set(frame["sample_metadata.originating_weak_spot_id"]) == {spot.weakness_id for spot in spots}
 
 
 def test_what_has_no_scenario_any_more_is_crafted_for_its_class(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,6 +47,7 @@ from uqueue_worker.learning.models.features import FeatureSpec
 from uqueue_worker.learning.models.predictions import Predictions
 from uqueue_worker.learning.models.queue import QueueBackedModelInterface, QueueOptions
 from uqueue_worker.learning.models.queue.chunks import part_of
+from uqueue_worker.learning.models.queue.gathered import Gathered
 from uqueue_worker.learning.models.queue.merge import Merging, feedback
 from uqueue_worker.learning.models.queue.pinned import PinnedModel
 from uqueue_worker.learning.models.sample_table import read_table
@@ -131,6 +132,11 @@ def evaluated(root: Path, client: Queue, count: int = 100, **rules: Any) -> Any:
 def failing(*numbers: int, error: UqueueError | None = None) -> Callable[[int], Ending]:
     wrong = error or ModelOutputInvalid(model=NAME, version="1", reason="no probability")
     return lambda number: wrong if number in numbers else None
+
+
+def test_only_occlusion_goes_through_the_queue(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="through the queue it is OCCLUSION, got 'PERMUTATION'"):
+        QueueBackedModelInterface(root=tmp_path, name=NAME, options=EvaluationOptions(explanation="PERMUTATION"))
 
 
 def test_a_few_failed_chunks_are_told_and_left_out(model: Classifier, tmp_path: Path) -> None:
@@ -253,8 +259,8 @@ def test_a_file_is_read_no_further_than_what_is_in_flight(
     path = write_dataset(tmp_path / "d.avro", 300, plain=True)
     original = datasets.iter_samples
 
-    def counted(part: Path) -> Any:
-        for sample in original(part):
+    def counted(part: Path, **options: Any) -> Any:
+        for sample in original(part, **options):
             next(read)
             yield sample
 
@@ -286,7 +292,7 @@ def test_columns_are_decoded_once(model: Classifier, tmp_path: Path, monkeypatch
     (kept.parent / "short.jsonl").write_bytes(kept.read_bytes()[:-20])
     assert folder.stat().st_mode & 0o077 == 0
 
-    def refuse(part: Path) -> Any:
+    def refuse(part: Path, **options: Any) -> Any:
         raise AssertionError("decoded again")
 
     original = datasets.iter_samples
@@ -358,3 +364,40 @@ def test_chunks_add_up_to_the_whole(model: Classifier, tmp_path: Path, seed: int
     assert found == expected
     assert any("do not know" in one or "does not know" in one for one in found["warnings"])
     assert any("the id of another one" in one for one in found["warnings"])
+
+
+def test_chunks_that_are_alike_are_put_together_in_their_order(model: Classifier) -> None:
+    table = read_table(list(labelled_samples(40, seed=1)), FeatureSpec.of(model.manifest))
+    parts = [part_of(table, slice(first, first + 16)) for first in range(0, 40, 16)]
+    gathered = Gathered()
+    for part in parts:
+        answer = model.predict(part.matrix)
+        assert gathered.fits(part, answer)
+        gathered.add(part, answer)
+    assert gathered.rows == 40
+    assert not gathered.fits(replace(table, sensors=("another",)), answer)
+    assert not gathered.fits(table, replace(answer, disagreement=None))
+    whole, said = gathered.take()
+    assert gathered.rows == 0
+    assert gathered.fits(replace(table, sensors=("another",)), answer)
+    assert whole.values.tobytes() == table.values.tobytes()
+    assert whole.present.tolist() == table.present.tolist()
+    for name in ("ids", "labels", "scenario_ids", "seconds", "sensors"):
+        assert getattr(whole, name) == getattr(table, name)
+    assert (
+        said.probabilities.tobytes()
+        == np.concatenate([model.predict(one.matrix).probabilities for one in parts]).tobytes()
+    )
+    assert len(said.disagreement) == 40
+
+
+def test_a_failed_chunk_keeps_its_place_between_others(model: Classifier, tmp_path: Path) -> None:
+    path = write_dataset(tmp_path / "d.avro", 100, plain=True)
+    queue = Queue(model, lambda number: JobAbandoned(job_id="1", attempts=3) if number == 4 else None)
+    asked = interface(tmp_path, queue, max_failed_fraction=0.2)
+    shown: list[int] = []
+    asked.on_progress = lambda progress: shown.append(progress.samples_done)
+    found = asked.get_model_performance_feedback(evaluation_dataset=path, model_version_tag=None)
+    assert (found.n_samples, found.n_failed) == (100, 10)
+    assert [done for done in shown if done < 100] == list(range(10, 100, 10))
+    assert not {sample.raw_sample_id for sample in found.uncertain_samples} & {f"sample-{n:06d}" for n in range(40, 50)}

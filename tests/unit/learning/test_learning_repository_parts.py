@@ -170,16 +170,61 @@ def test_while_the_database_is_down_copies_are_read_and_nothing_is_written(caplo
         lambda: repository.get_scenario_by_id("never read"),
         lambda: repository.get_scenarios_by_class_label("corona_discharge", num_to_get=1),
         lambda: repository.search(),
+        lambda: repository.get_history("corona-1"),
         lambda: repository.save_scenario_definition(a_definition("other")),
         lambda: repository.update_scenario_definition("corona-1", {"name": "x"}),
     ):
         with pytest.raises(RepositoryUnavailable):
             work()
     repository.down = False
+    repository.save_scenario_definition(a_definition("one more"))
     repository.get_scenario_by_id("one more")
     repository.down = True
     with pytest.raises(RepositoryUnavailable):  # two are kept, and this was read before both
         repository.get_scenario_by_id("corona-1")
+
+
+def test_every_kind_of_look_up_is_answered_from_a_copy_and_what_was_not_there_is_not() -> None:
+    repository = Failing(copies=10)
+    repository.save_scenario_definition(a_definition())
+    repository.update_scenario_definition("corona-1", {"name": "Second"})
+    asked = {
+        "search": lambda: repository.search(
+            "corona", {"parameters": [{"path": "wind", "op": "exists", "value": False}]}
+        ),
+        "history": lambda: repository.get_history("corona-1"),
+        "version": lambda: repository.get_version("corona-1", 1),
+    }
+    before = {name: work() for name, work in asked.items()}
+    before_changed = before["history"][0].pop("reason")
+    assert repository.get_scenario_by_id("later") is None
+    repository.down = True
+    assert asked["search"]() == before["search"]
+    assert asked["version"]() == before["version"]
+    assert asked["history"]()[0]["reason"] == before_changed  # nobody changes the copy
+    with pytest.raises(RepositoryUnavailable):
+        repository.get_scenario_by_id("later")
+
+
+def test_copies_are_of_so_many_scenarios_and_belong_to_one_view() -> None:
+    repository = Failing()
+    view = repository.with_copies(3)
+    for number in range(4):
+        repository.save_scenario_definition(a_definition(f"s{number}", name=f"Number {number}"))
+    assert len(view.search().scenarios) == 4  # more than may be kept
+    assert len(view.get_scenarios_by_category("electrical_fault", num_to_get=2)) == 2
+    view.get_scenario_by_id("s0")
+    for _ in range(2):
+        view.get_scenario_by_id("s1")
+    repository.down = view.down = True
+    assert [view.get_scenario_by_id(name).name for name in ("s0", "s1")] == ["Number 0", "Number 1"]
+    for work in (
+        view.search,
+        lambda: view.get_scenarios_by_category("electrical_fault", num_to_get=2),
+        lambda: repository.get_scenario_by_id("s0"),
+    ):
+        with pytest.raises(RepositoryUnavailable):
+            work()
 
 
 def test_a_breaker_keeps_calls_from_a_database_that_fails() -> None:

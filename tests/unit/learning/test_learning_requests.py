@@ -29,6 +29,7 @@ from uqueue_config.learning.answers import (
 from uqueue_config.learning.errors import ActiveLearningError, AnswerTooLarge, RunNotFound
 from uqueue_config.learning.requests import (
     REQUESTS,
+    AddFieldSamples,
     Ask,
     Evaluate,
     ListRuns,
@@ -63,6 +64,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "status": st.sampled_from(["pending", "waiting", "completed"]),
     "state": st.sampled_from(["proposed", "approved"]),
     "dataset": TEXT,
+    "mapping": st.dictionaries(ID, ID, min_size=1, max_size=2),
 }
 TRACKED = RunRecord(
     run_id="run-1",
@@ -78,10 +80,10 @@ TRACKED = RunRecord(
 @st.composite
 def requests(draw: st.DrawFn) -> Request[Any]:
     kind = draw(st.sampled_from(REQUESTS))
-    if kind is Evaluate:
+    if kind in (Evaluate, AddFieldSamples):
         given = {draw(st.sampled_from(["dataset", "samples"])): None}
         given = {"samples": draw(st.lists(VALUES, min_size=1, max_size=3))} if "samples" in given else {"dataset": "d"}
-        return Evaluate.model_validate(given)
+        return kind.model_validate(given if kind is Evaluate else {"run_id": draw(ID), **given})
     arguments = {}
     for name, field in kind.model_fields.items():
         if name != "kind" and (field.is_required() or draw(st.booleans())):
@@ -112,6 +114,13 @@ HOSTILE: list[Any] = [
     {"kind": "list_runs", "limit": True},
     {"kind": "list_runs", "limit": "50"},
     {"kind": "list_runs", "status": "deleted"},
+    {"kind": "list_runs", "cursor": ""},
+    {"kind": "list_runs", "cursor": "x" * 501},
+    {"kind": "map_suggestion", "suggestion_id": "a"},
+    {"kind": "map_suggestion", "suggestion_id": "a", "mapping": {}},
+    {"kind": "map_suggestion", "suggestion_id": "a", "mapping": {"a": 1}},
+    {"kind": "map_suggestion", "suggestion_id": "a", "mapping": {"a": "b\x00"}},
+    {"kind": "map_suggestion", "suggestion_id": "a", "mapping": {"a": "b", "c": "d", "e": "f"}},
     {"kind": "make_report", "run_id": "a", "format": "exe"},
     {"kind": "start_run", "configuration": {"a": float("nan")}},
     {"kind": "start_run", "configuration": {"a": "x\x00"}},
@@ -127,6 +136,10 @@ HOSTILE: list[Any] = [
     {"kind": "evaluate", "samples": []},
     {"kind": "evaluate", "samples": [{}] * 10_001},
     {"kind": "evaluate", "dataset": "../../etc/passwd\n"},
+    {"kind": "add_field_samples", "run_id": "a"},
+    {"kind": "add_field_samples", "dataset": "d"},
+    {"kind": "add_field_samples", "run_id": "a", "dataset": "d", "samples": [{}]},
+    {"kind": "add_field_samples", "run_id": "a", "samples": [{}] * 10_001},
 ]
 
 
@@ -204,4 +217,4 @@ def test_both_clients_have_the_same_calls() -> None:
         return {name for name in vars(kind) if not name.startswith("_")}
 
     assert public(Learning) == public(AsyncLearning)
-    assert len(public(Learning)) == 18
+    assert len(public(Learning)) == 20

@@ -13,6 +13,7 @@ import pytest
 from fastavro import reader
 
 from builders.learning_runs import MODEL, NOW, a_workshop, an_engine, campaign, small_config
+from builders.learning_uses import assert_uses_are_those_of_the_samples
 from uqueue_config.learning.feedback import ModelPerformanceData
 from uqueue_config.learning.references import ModelRef
 from uqueue_config.learning.runs import RunRecord
@@ -21,6 +22,7 @@ from uqueue_worker.learning.engine.samples import read_registered, sample_ids
 from uqueue_worker.learning.errors import (
     ActiveLearningError,
     EndpointUnavailable,
+    GenerationFailed,
     RunConflict,
     ScenarioInvalid,
     SuggestionNotFound,
@@ -133,7 +135,37 @@ def test_spots_lead_to_scenarios_and_scenarios_back_to_spots(undisturbed: tuple[
     engine, _ = undisturbed
     use = next(use for use in engine.store.uses(RUN) if use.weakness_id is not None)
     assert use in engine.store.uses_of_scenario(use.scenario.id)
+    for cycle in engine.store.cycles(RUN):
+        assert_uses_are_those_of_the_samples(engine, cycle)
     assert {one.state for _, one in engine.store.suggestions(RUN)} <= {"applied", "approved"}
+
+
+class Refusing:
+    """A generator that cannot do a scenario that was asked of it first."""
+
+    def __init__(self, generator: Any) -> None:
+        self.generator = generator
+        self.refused: str | None = None
+
+    def generate_training_dataset(self, scenarios: Any, **asked: Any) -> Any:
+        (scenario,) = scenarios
+        if "_alm_var_" in scenario.scenario_definition_id:
+            self.refused = self.refused or scenario.scenario_definition_id
+        if scenario.scenario_definition_id == self.refused:
+            raise GenerationFailed(reason="not this one")
+        return self.generator.generate_training_dataset(scenarios=scenarios, **asked)
+
+
+def test_links_count_what_was_made_not_what_was_wanted(tmp_path: Path) -> None:
+    workshop = a_workshop(tmp_path)
+    generator: Any = Refusing(workshop.generator)
+    engine = an_engine(tmp_path, workshop=replace(workshop, generator=generator))
+    assert finished(engine, max_cycles=1).status == "completed"
+    (cycle,) = engine.store.cycles(RUN)
+    assert cycle.dataset is not None
+    assert 0 < cycle.dataset.ref.n < sum(one.samples for one in cycle.plan)
+    assert engine.store.uses_of_scenario(generator.refused) == []
+    assert_uses_are_those_of_the_samples(engine, cycle)
 
 
 def test_the_same_seed_gives_the_same_campaign_under_another_run_id(
@@ -246,7 +278,7 @@ def test_a_run_that_is_killed_at_every_point_comes_to_the_same(
         broken = {name: Crashing(getattr(workshop, name), crashes) for name in names}
         return an_engine(tmp_path, store, workshop=replace(workshop, **broken))
 
-    new_engine().create(small_config(), run_id=RUN)
+    an_engine(tmp_path, store, workshop=a_workshop(tmp_path, repository)).create(small_config(), run_id=RUN)
     while True:
         engine = new_engine()
         try:
@@ -445,6 +477,7 @@ def test_a_run_waits_for_approval_and_drops_what_was_rejected(tmp_path: Path) ->
     assert cycle.dataset is not None
     samples = read_registered(cycle.dataset.ref)
     assert cycle.dataset.name == "alm_targeted_c000_approved"
+    assert_uses_are_those_of_the_samples(engine, cycle)
     assert 0 < len(samples) < 12
     assert dropped not in {sample["sample_metadata"].get("originating_weak_spot_id") for sample in samples}
     archived = [stored.archived_at is not None for one in made if (stored := repository.get_stored(one))]
@@ -477,6 +510,9 @@ class Failing:
         self._target, self._method, self._error = target, method, error
 
     def __getattr__(self, name: str) -> Any:
+        if not callable(getattr(self._target, name)):
+            return getattr(self._target, name)
+
         def calling(*given: Any, **named: Any) -> Any:
             if self.down and name == self._method:
                 raise self._error()

@@ -186,6 +186,13 @@ def test_a_class_that_is_missed_is_boosted(sensor_id: Any, name: str, sensor_tag
     assert "0.625" in found["reason"]
 
 
+@pytest.mark.parametrize(("predicted", "says"), [("OTHER", "takes sample"), (None, "interval misses sample")])
+def test_the_reason_says_what_was_wrong(predicted: str | None, says: str) -> None:
+    spot = spot_of(MISCLASSIFIED, "misclassified", predicted_label=predicted or MISCLASSIFIED["true_label"])
+    (found,) = suggestions([spot])
+    assert says in found["reason"]
+
+
 def test_the_order_is_kept_and_unknown_types_are_only_logged(capsys: pytest.CaptureFixture[str]):
     given = spots()
     odd = {**dict(given[0]), "type": "something else", "weakness_id": "odd"}

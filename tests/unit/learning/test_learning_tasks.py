@@ -15,9 +15,10 @@ from builders.learning_runs import NOW, a_workshop, campaign, small_config
 from uqueue_config.learning.names import LearningTask, begun_key, sent_key
 from uqueue_config.learning.runs import RunRecord
 from uqueue_worker.learning.engine import Engine, InProcess, MemoryRunStore, NotYet, Part, run_to_end
+from uqueue_worker.learning.engine.attempts import MOST_CRASHES
 from uqueue_worker.learning.errors import EndpointUnavailable, GenerationFailed, RepositoryUnavailable
 from uqueue_worker.learning.post import QueueDispatcher, part_name
-from uqueue_worker.learning.working import ATTEMPTS, MOST_CRASHES, Tasks
+from uqueue_worker.learning.working import ATTEMPTS, Tasks
 
 RUN = "run-1"
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
 from uqueue_config.learning.answers import (
     Done,
+    FieldSamplesTaken,
     ReportFile,
     ReportFormat,
     RunDetails,
@@ -27,6 +29,7 @@ from uqueue_config.learning.answers import (
 )
 from uqueue_config.learning.feedback import ModelPerformanceData
 from uqueue_config.learning.requests import (
+    AddFieldSamples,
     ApproveSuggestion,
     ArchiveScenario,
     CancelRun,
@@ -35,6 +38,7 @@ from uqueue_config.learning.requests import (
     ListSpots,
     ListSuggestions,
     MakeReport,
+    MapSuggestion,
     RejectSuggestion,
     Request,
     RestoreScenario,
@@ -48,6 +52,9 @@ from uqueue_config.learning.requests import (
 from uqueue_config.learning.runs import RunConfig, RunRecord
 from uqueue_config.learning.scenario import ScenarioDefinition
 from uqueue_config.learning.settings import RunDefaults
+from uqueue_worker.learning.engine.continuing import continuing
+from uqueue_worker.learning.engine.mapping import map_suggestion
+from uqueue_worker.learning.engine.run_pages import page_of_runs
 from uqueue_worker.learning.engine.store import RunStore
 from uqueue_worker.learning.errors import (
     ActiveLearningError,
@@ -56,6 +63,7 @@ from uqueue_worker.learning.errors import (
     SuggestionNotFound,
 )
 from uqueue_worker.learning.interfaces import ModelInterface, ScenarioRepositoryInterface
+from uqueue_worker.learning.models.datasets import open_dataset
 
 Verdict = Literal["approved", "rejected"]
 
@@ -75,13 +83,18 @@ class Campaigns(Protocol):
 
     def decide(self, suggestion_id: str, verdict: Verdict) -> RunRecord: ...
 
+    def add_field_samples(self, run_id: str, samples: Iterable[Any]) -> FieldSamplesTaken: ...
+
 
 @dataclass(frozen=True)
 class Services:
     """What requests are answered with.
 
-    report    returns the report of a run as text
-    defaults  what a run's configuration has where a request says nothing
+    report      returns the report of a run as text
+    defaults    what a run's configuration has where a request says nothing
+    data_roots  folders that data sets given as paths must lie below
+    scenarios   answers look-ups and searches of scenarios, by copies while the database is down; `repository` unless
+                given, which reads for runs and writes
     """
 
     engine: Campaigns
@@ -89,6 +102,12 @@ class Services:
     model: ModelInterface
     report: Callable[[str, ReportFormat], str]
     defaults: RunDefaults
+    data_roots: tuple[Path, ...] = ()
+    scenarios: ScenarioRepositoryInterface | None = None
+
+    @property
+    def look_up(self) -> ScenarioRepositoryInterface:
+        return self.repository if self.scenarios is None else self.scenarios
 
 
 def answer(request: Request[Any], services: Services) -> BaseModel:
@@ -102,7 +121,7 @@ def answer(request: Request[Any], services: Services) -> BaseModel:
 def _start_run(request: StartRun, services: Services) -> RunStarted:
     named = type(services.defaults).model_fields.keys() & RunConfig.model_fields.keys()
     own = {name: getattr(services.defaults, name) for name in named}
-    config = RunConfig.read({**own, **request.configuration})
+    config = RunConfig.read({**own, **continuing(services.engine.store, request.configuration)})
     run_id = f"run-{uuid.uuid4().hex[:16]}"
     run = services.engine.create(config, run_id=run_id, idempotency_key=request.idempotency_key)
     if run.config_hash != config.config_hash:
@@ -113,8 +132,8 @@ def _start_run(request: StartRun, services: Services) -> RunStarted:
 
 def _list_runs(request: ListRuns, services: Services) -> RunList:
     statuses = (request.status,) if request.status is not None else ()
-    found = services.engine.store.list_runs(statuses, request.limit)
-    return RunList(runs=tuple(map(RunSummary.of, found)))
+    found = page_of_runs(services.engine.store, statuses, request.limit, request.cursor)
+    return RunList(runs=tuple(map(RunSummary.of, found.runs)), next_cursor=found.cursor)
 
 
 def _show_run(request: ShowRun, services: Services) -> RunDetails:
@@ -173,6 +192,12 @@ def _decide(services: Services, suggestion_id: str, verdict: Verdict) -> Suggest
     return SuggestionChanged(run_id=run.run_id, run_status=run.status, suggestion=found[2])
 
 
+def _map(request: MapSuggestion, services: Services) -> SuggestionChanged:
+    store, repository = services.engine.store, services.repository
+    run, suggestion = map_suggestion(store, repository, request.suggestion_id, request.mapping)
+    return SuggestionChanged(run_id=run.run_id, run_status=run.status, suggestion=suggestion)
+
+
 def _evaluate(request: Evaluate, services: Services) -> ModelPerformanceData:
     data: Any = request.dataset if request.dataset is not None else request.samples
     return services.model.get_model_performance_feedback(
@@ -180,23 +205,30 @@ def _evaluate(request: Evaluate, services: Services) -> ModelPerformanceData:
     )
 
 
+def _add_field_samples(request: AddFieldSamples, services: Services) -> FieldSamplesTaken:
+    if request.dataset is None:
+        return services.engine.add_field_samples(request.run_id, request.samples or ())
+    given = open_dataset(request.dataset, services.data_roots)
+    return services.engine.add_field_samples(request.run_id, given.samples)
+
+
 def _search_scenarios(request: SearchScenarios, services: Services) -> ScenarioPage:
-    found = services.repository.search(
+    found = services.look_up.search(
         query=request.query, filters=request.filters or None, limit=request.limit, cursor=request.cursor
     )
-    return ScenarioPage(scenarios=tuple(found.scenarios), next_cursor=found.cursor)
+    return ScenarioPage(scenarios=tuple(found.scenarios), next_cursor=found.cursor, ranked_all=found.ranked_all)
 
 
 def _show_scenario(request: ShowScenario, services: Services) -> ScenarioDefinition:
     if request.version is None:
-        found = services.repository.get_scenario_by_id(request.scenario_id)
+        found = services.look_up.get_scenario_by_id(request.scenario_id)
     else:
-        found = services.repository.get_version(request.scenario_id, request.version)
+        found = services.look_up.get_version(request.scenario_id, request.version)
     return _there(found, request.scenario_id, request.version)
 
 
 def _scenario_history(request: ScenarioHistory, services: Services) -> ScenarioVersions:
-    found = services.repository.get_history(request.scenario_id)
+    found = services.look_up.get_history(request.scenario_id)
     if not found:
         raise ScenarioNotFound(scenario_id=request.scenario_id)
     return ScenarioVersions(scenario_id=request.scenario_id, versions=tuple(map(_change, reversed(found))))
@@ -243,7 +275,9 @@ _ANSWERS: Mapping[type[Request[Any]], Callable[[Any, Services], BaseModel]] = {
     ResumeRun: _resume_run,
     ApproveSuggestion: _approve,
     RejectSuggestion: _reject,
+    MapSuggestion: _map,
     Evaluate: _evaluate,
+    AddFieldSamples: _add_field_samples,
     SearchScenarios: _search_scenarios,
     ShowScenario: _show_scenario,
     ScenarioHistory: _scenario_history,

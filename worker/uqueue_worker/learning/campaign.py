@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
+from uqueue_config.learning.answers import FieldSamplesTaken
 from uqueue_config.learning.runs import CycleRecord, RunConfig, RunRecord
 from uqueue_worker.learning.engine.in_process import run_to_end
 from uqueue_worker.learning.engine.machine import Engine
@@ -47,6 +48,13 @@ class InProcessCampaign:
         with suppress(_CycleEnded):
             run_to_end(self._engine, run_id, watch=watch)
         return self._engine.store.get_cycle(run_id, cycle)
+
+    def add_field_samples(self, samples: Iterable[Any]) -> FieldSamplesTaken:
+        """Have the current run go after labelled samples from the field that its model gets wrong, from its next cycle
+        on. Raises ActiveLearningError before the first run, and as `Engine.add_field_samples`."""
+        if self._run_id is None:
+            raise ActiveLearningError(reason="there is no run yet that samples could be given to")
+        return self._engine.add_field_samples(self._run_id, samples)
 
     def status(self) -> dict[str, Any]:
         """Return the current run as JSON-able fields; {} before the first one."""

@@ -12,6 +12,8 @@ from uqueue_worker.learning.interfaces import PrioritizationStrategyInterface
 from uqueue_worker.learning.sensors import sensor_type_of
 
 ORIGIN = "field"
+#: So many are held, those of the highest priority.
+MOST_FIELD_SPOTS = 1000
 _NAMES = frozenset({"samples", "dataset", "model_version_tag"})
 
 

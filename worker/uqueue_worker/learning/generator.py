@@ -17,6 +17,7 @@ from uqueue_config.learning.scenario import ScenarioDefinition
 from uqueue_worker.learning.avro import SchemaSet, sample_record, write_samples
 from uqueue_worker.learning.dataset_statistics import compute_dataset_statistics
 from uqueue_worker.learning.errors import ActiveLearningError, GenerationFailed, ScenarioInvalid
+from uqueue_worker.learning.exports import SUFFIXES, check_installed, write_table
 from uqueue_worker.learning.scenarios import BaseScenario
 from uqueue_worker.learning.simulator import EnvironmentOrchestrator, Imperfections, SensorUnit
 from uqueue_worker.learning.simulator.runs import RunReport, Simulator, derived_seed, run, take_samples
@@ -24,7 +25,7 @@ from uqueue_worker.learning.simulator.runs import RunReport, Simulator, derived_
 Sample = dict[str, Any]
 AnyScenario = BaseScenario | ScenarioDefinition | Mapping[str, Any]
 Modification = Mapping[str, Any] | Callable[[ScenarioDefinition, np.random.Generator], AnyScenario]
-FORMATS = ("list_of_dicts", "avro")
+FORMATS = ("list_of_dicts", "avro", *SUFFIXES)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 _UNKNOWN_DURATION_SECONDS = 3600.0
 _MAX_SAMPLES = 1_000_000
@@ -78,7 +79,7 @@ class MLDataGenerator:
 
         Sample times are spread over each scenario's whole duration. Raises ValueError for counts, settings or a format
         that make no sense, and ScenarioInvalid, ScenarioParameterError or UnknownScenarioClass for a scenario that
-        cannot be built; nothing has run then.
+        cannot be built; nothing has run then. Raises GenerationFailed where the library of a format is not installed.
         """
         counts = _counts(samples_per_scenario, len(scenarios))
         _check_format(output_format)
@@ -185,9 +186,11 @@ class MLDataGenerator:
     def export(self, samples: Sequence[Sample], output_format: str, dataset_name: str) -> list[Sample] | str | None:
         """Return the exported samples, or the path of the file that they were written to, whole or not at all.
 
-        Samples whose values cannot be are set aside beside the file; more than 5 % of them, or a file that cannot be
-        written, give None and a log line. Raises ValueError for a format that there is not, and GenerationFailed for
-        a name that is more than a name.
+        Formats are `list_of_dicts`, `avro`, and the tables `dataframe_csv`, `dataframe_parquet` and `hdf5` (extra
+        `learning-export`), which are for other programs: this library reads lists and Avro. Samples whose values
+        cannot be are set aside beside the file; more than 5 % of them, or a file that cannot be written, give None and
+        a log line. Raises ValueError for a format that there is not, and GenerationFailed for a name that is more than
+        a name and for a format whose library is not installed.
         """
         _check_format(output_format)
         _check_name(dataset_name)
@@ -199,21 +202,26 @@ class MLDataGenerator:
             ]
             if output_format == "list_of_dicts":
                 return records
-            return self._write(records, dataset_name)
+            return self._write(records, output_format, dataset_name)
         except (ActiveLearningError, OSError) as error:
             _log.error("export failed", dataset=dataset_name, reason=str(error))
             return None
 
     _export_data = export
 
-    def _write(self, records: list[Sample], name: str) -> str:
+    def _write(self, records: list[Sample], output_format: str, name: str) -> str:
         told = {
             "uqueue.simulation_engine_version": self.simulation_engine_version,
             "uqueue.data_generator_version": self.data_generator_version,
         }
-        path = self.default_output_dir / f"{name}.avro"
-        report = write_samples(path, records, schemas=self._schemas, metadata=told)
-        _log.info("data set written", dataset=name, written=report.written, rejected=len(report.rejected))
+        folder = self.default_output_dir
+        if output_format == "avro":
+            report = write_samples(folder / f"{name}.avro", records, schemas=self._schemas, metadata=told)
+            path, written, rejected = report.path, report.written, len(report.rejected)
+        else:
+            table = write_table(folder, name, output_format, records, schemas=self._schemas, metadata=told)
+            path, written, rejected = table.path, table.written, table.rejected
+        _log.info("data set written", dataset=name, written=written, rejected=rejected)
         return str(path)
 
     def _simulator(self, imperfections: Any, time_step_seconds: float | None) -> Simulator:
@@ -339,6 +347,8 @@ def _step(seconds: float) -> float:
 def _check_format(name: str) -> None:
     if name not in FORMATS:
         raise ValueError(f"there is no output format {name!r}; there are {', '.join(FORMATS)}")
+    if name in SUFFIXES:
+        check_installed(name)
 
 
 def _check_name(name: str) -> None:

@@ -34,10 +34,12 @@ from uqueue_worker.learning.tracking import JsonLinesTracker
 from uqueue_worker.learning.working import Tasks
 
 #: Folders below the data folder.
-RUNS, MODELS, TRACKING = "runs", "models", "tracking"
+RUNS, MODELS, TRACKING, COLUMNS = "runs", "models", "tracking", "columns"
 #: How long samples that come along with a request may keep a process; data sets that it names keep none.
 ASKED_SECONDS = 60.0
 _AUTHOR = "learning worker"
+#: Scenarios that a process remembers for look-ups from outside while the database is down, about 2 kB each.
+_COPIES = 1000
 
 
 class HostedEngine(Engine):
@@ -131,7 +133,10 @@ class Host:
     def services(self) -> Services:
         engine, repository = self.engine, self.repository
         report: Callable[..., str] = partial(report_text, engine.store, repository)
-        return Services(engine, repository, self._patient_for(ASKED_SECONDS), report, self._defaults)
+        patient = self._patient_for(ASKED_SECONDS)
+        # Runs read no copies: what they make of a scenario must be what it is now.
+        look_up = repository.with_copies(_COPIES)
+        return Services(engine, repository, patient, report, self._defaults, (self.data,), look_up)
 
     def answer(self, request: Request[Any], token: str) -> BaseModel | Later:
         """Return the answer to a request, LATER where `go_on_with` gives it. Raises an ActiveLearningError."""
@@ -164,7 +169,8 @@ class Host:
         if self._learning.evaluate == "local":
             return LocalModelInterface(**where)
         options = QueueOptions(deadline_seconds=seconds)
-        return QueueBackedModelInterface(**where, settings=self._settings, queue=options)
+        columns = self.data / COLUMNS  # of no use as a data set: those are Avro files
+        return QueueBackedModelInterface(**where, settings=self._settings, queue=options, columns_folder=columns)
 
     def _evaluator(self) -> Evaluator:
         if isinstance(self.model, QueueBackedModelInterface):

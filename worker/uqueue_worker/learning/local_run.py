@@ -50,7 +50,9 @@ def run_here(
     `changes` are values of the run's configuration. Raises RunConfigInvalid, SettingsError.
     """
     subject = load_subject(settings.subject)
-    config = RunConfig.read({**subject.run_config(settings).model_dump(), **changes, "auto_apply": True})
+    config = RunConfig.read({**subject.run_config(settings).model_dump(), "auto_apply": True, **changes})
+    if not config.auto_apply:
+        raise RunConfigInvalid(reason="auto_apply: a run in this process has nobody who could approve its suggestions")
     subject.check(config)
     models = folder / "models"
     repository = MemoryScenarioRepository(crafter=crafter_of(settings, subject), focus_parameter=focus_parameter)

@@ -13,7 +13,7 @@ from uqueue_config.learning.spots import WeakSpot
 from uqueue_config.learning.suggestions import CreateScenario, ModifyScenario
 from uqueue_worker.learning.crafting.families import ClassFamilies
 from uqueue_worker.learning.errors import ActiveLearningError
-from uqueue_worker.learning.field_samples import field_spots, read_field_data
+from uqueue_worker.learning.field_samples import MOST_FIELD_SPOTS, field_spots, read_field_data
 from uqueue_worker.learning.interfaces import ActiveLearningManagerInterface, DatasetType, Feedback
 from uqueue_worker.learning.sensors import sensor_type_of, sensor_types
 from uqueue_worker.learning.suggestions import Suggester
@@ -22,7 +22,6 @@ from uqueue_worker.learning.targeting.finding import ScenarioFinder, attempted, 
 from uqueue_worker.learning.targeting.tracing import identity, traced
 
 _RAW = "list_of_dicts"
-_MOST_FIELD_SPOTS = 1000
 _log = structlog.get_logger("uqueue.learning.manager")
 
 
@@ -138,7 +137,7 @@ class ActiveLearningManager(ActiveLearningManagerInterface):
         feedback = given if isinstance(given, ModelPerformanceData) else ModelPerformanceData.read(given)
         found = field_spots(feedback, self.prioritization_strategy, self.sensor_id_to_type_map)
         held = {**self._field_spots, **{spot.weakness_id: spot for spot in found}}
-        kept = sorted(held.values(), key=lambda spot: -spot.priority)[:_MOST_FIELD_SPOTS]
+        kept = sorted(held.values(), key=lambda spot: -spot.priority)[:MOST_FIELD_SPOTS]
         self._field_spots = {spot.weakness_id: spot for spot in kept}
         _log.info("field samples evaluated", weak_spots=len(found), held=len(kept))
 

@@ -62,6 +62,7 @@ def report_data(
         parents={name: parent for name, one in scenarios.items() for parent in one.related_scenario_ids[:1]},
         comparison=comparison,
         commands=commands or (f"uqueue learn report {run_id}",),
+        parts=store.part_times(run_id),
         machine={"Machine": f"{platform.machine()}, {os.cpu_count()} processors", "Python": platform.python_version()},
     )
 

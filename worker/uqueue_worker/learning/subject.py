@@ -31,6 +31,7 @@ from uqueue_worker.learning.generator import MLDataGenerator
 from uqueue_worker.learning.interfaces import ScenarioRepositoryInterface
 
 _VARIABLE = "UQUEUE_LEARNING_SUBJECT"
+_ORDER_VARIABLE = "UQUEUE_LEARNING_CRAFTER_ORDER"
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Subject:
             trainer=ForestTrainer(models, self.features, self.classes),
             generator=self.generator,
             deployment=self.deployment,
+            deployment_name=self.name,
             start=self.start,
             root=root,
             strategy=strategies(repository),
@@ -85,8 +87,14 @@ class Subject:
 
 
 def crafter_of(settings: LearningSettings, subject: Subject) -> ScenarioCrafter:
-    """Return what makes scenarios from features, in the order of the settings."""
-    return ScenarioCrafter(settings.crafter_order, subject.families, seed=settings.random_seed)
+    """Return what makes scenarios from features, in the order of the settings unless a run has another.
+
+    Raises SettingsError for a name that no strategy has.
+    """
+    try:
+        return ScenarioCrafter(settings.crafter_order, subject.families, seed=settings.random_seed)
+    except ValueError as error:
+        raise SettingsError(f"{_ORDER_VARIABLE}: {error}.") from None
 
 
 def load_subject(named: str) -> Subject:

@@ -155,7 +155,10 @@ def _reason(spot: Spot) -> str:
     sample = f"sample {spot['raw_sample_id']}" if spot.get("raw_sample_id") else "a sample"
     if spot["type"] == UNCERTAIN:
         return f"The model is uncertain about {sample}" + (f" of class {label}." if label else ".")
-    return f"The model takes {sample} of class {told.get('true_label')} for {told.get('predicted_label')}."
+    true, predicted = told.get("true_label"), told.get("predicted_label")
+    if true == predicted:  # an interval that misses, while its middle lies in the right class
+        return f"The model's interval misses {sample} of class {true}."
+    return f"The model takes {sample} of class {true} for {predicted}."
 
 
 def _confidence(spot: Spot) -> float:

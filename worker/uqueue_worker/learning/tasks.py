@@ -37,7 +37,7 @@ from uqueue_worker.learning.credentials import required
 from uqueue_worker.learning.hosting import Host, data_dir
 from uqueue_worker.learning.observability.context import configure_logging, log_context, timed_event
 from uqueue_worker.learning.observability.metrics import keep_in, metrics, process_ended
-from uqueue_worker.learning.subject import load_subject
+from uqueue_worker.learning.subject import crafter_of, load_subject
 from uqueue_worker.learning.working import Outcome
 
 #: What every process of the pool needs and is slow to import: once, before they are forked.
@@ -239,7 +239,7 @@ def _prepare(**_: object) -> None:
     for module in _HEAVY:
         importlib.import_module(module)
     try:
-        load_subject(learning.subject)
+        crafter_of(learning, load_subject(learning.subject))
     except UqueueError as error:
         print(error, file=sys.stderr)  # noqa: T201 - Celery has told logging nothing yet
         raise SystemExit(2) from None

@@ -19,6 +19,7 @@ from uqueue_config.errors import ServiceUnreachable, StoreFull
 from uqueue_config.learning.names import TICK_KEY, LearningTask, begun_key
 from uqueue_config.learning.runs import CycleState
 from uqueue_worker.learning.engine import Engine, NotYet, Part
+from uqueue_worker.learning.engine.attempts import MOST_CRASHES
 from uqueue_worker.learning.engine.parts import PartResult
 from uqueue_worker.learning.engine.store import DeadLetter
 from uqueue_worker.learning.engine.work import failure_of
@@ -29,8 +30,6 @@ from uqueue_worker.learning.post import Post, QueueDispatcher, part_name
 
 #: So often a step or part is tried whose error may pass.
 ATTEMPTS = 4
-#: So often a part may end the process that works on it.
-MOST_CRASHES = 3
 #: How long a part that waits for the service's workers is asked again before it makes room for another task.
 ASKING_SECONDS = 4.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 4.0

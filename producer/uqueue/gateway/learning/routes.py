@@ -11,12 +11,20 @@ from pydantic_core import to_json
 from uqueue.gateway.documents import BODY, responses
 from uqueue.gateway.headers import idempotency_key
 from uqueue.gateway.learning.asking import JSON, ask, shown
-from uqueue.gateway.learning.schemas import RUN_ID, SUGGESTION_ID, EvaluationRequest, RunRequest
+from uqueue.gateway.learning.schemas import (
+    RUN_ID,
+    SUGGESTION_ID,
+    EvaluationRequest,
+    FieldRequest,
+    MappingRequest,
+    RunRequest,
+)
 from uqueue.gateway.problems import Problem
 from uqueue.gateway.state import Caller, GatewayState, needs
 from uqueue.learning.calls import made
 from uqueue_config.learning.answers import (
     MEDIA_TYPES,
+    FieldSamplesTaken,
     ReportFormat,
     RunDetails,
     RunList,
@@ -27,6 +35,7 @@ from uqueue_config.learning.answers import (
 )
 from uqueue_config.learning.feedback import ModelPerformanceData
 from uqueue_config.learning.requests import (
+    AddFieldSamples,
     ApproveSuggestion,
     CancelRun,
     Evaluate,
@@ -34,6 +43,7 @@ from uqueue_config.learning.requests import (
     ListSpots,
     ListSuggestions,
     MakeReport,
+    MapSuggestion,
     RejectSuggestion,
     ResumeRun,
     ShowRun,
@@ -65,7 +75,10 @@ _REPORT = {
 
 
 @router.post(
-    "/runs", status_code=202, dependencies=[needs("submit")], responses=responses(409, 502, 504, *BODY, s202=_STARTED)
+    "/runs",
+    status_code=202,
+    dependencies=[needs("submit")],
+    responses=responses(404, 409, 502, 504, *BODY, s202=_STARTED),
 )
 async def start_run(
     body: RunRequest,
@@ -77,7 +90,9 @@ async def start_run(
         Header(alias="Idempotency-Key", description="The same key gives the same run.", examples=["nightly-17"]),
     ] = None,
 ) -> Response:
-    """Start a run. The same Idempotency-Key and configuration give the same run, another configuration 409."""
+    """Start a run. The same Idempotency-Key and configuration give the same run, another configuration 409. With
+    `continues` in the configuration it goes on where another run ended.
+    """
     try:
         plain = idempotency_key(key)
     except ValueError as error:
@@ -95,9 +110,10 @@ async def list_runs(
     gateway: GatewayState,
     status: Annotated[RunStatus | None, Query(description="Runs with this status only.")] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="At most so many.")] = 50,
+    cursor: Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before.")] = None,
 ) -> Response:
-    """Return runs, the latest first."""
-    return shown(await ask(gateway, made(ListRuns, status=status, limit=limit)))
+    """Return runs, the latest first; a page at a time."""
+    return shown(await ask(gateway, made(ListRuns, status=status, limit=limit, cursor=cursor)))
 
 
 @router.get(
@@ -168,12 +184,23 @@ async def resume_run(run_id: RunId, gateway: GatewayState) -> Response:
     return shown(await ask(gateway, made(ResumeRun, run_id=run_id)))
 
 
+@router.post(
+    "/runs/{run_id}/feedback",
+    dependencies=[needs("submit")],
+    responses=responses(404, 409, 502, 504, *BODY, s200={"model": FieldSamplesTaken}),
+)
+async def add_field_samples(run_id: RunId, body: FieldRequest, gateway: GatewayState) -> Response:
+    """Have a run go after labelled samples from the field that its model gets wrong, from its next cycle on."""
+    asked = made(AddFieldSamples, run_id=run_id, dataset=body.dataset, samples=body.samples)
+    return shown(await ask(gateway, asked))
+
+
 _DECIDED: dict[int | str, dict[str, Any]] = responses(404, 409, 502, 504, s200={"model": SuggestionChanged})
 
 
 @router.post("/suggestions/{suggestion_id}/approve", dependencies=[needs("admin")], responses=_DECIDED)
 async def approve(suggestion_id: SuggestionId, gateway: GatewayState) -> Response:
-    """Have a suggestion applied."""
+    """Have a suggestion applied; one that names no parameter yet must be mapped first."""
     return shown(await ask(gateway, made(ApproveSuggestion, suggestion_id=suggestion_id)))
 
 
@@ -181,6 +208,17 @@ async def approve(suggestion_id: SuggestionId, gateway: GatewayState) -> Respons
 async def reject(suggestion_id: SuggestionId, gateway: GatewayState) -> Response:
     """Have a suggestion dropped, with what was made for it."""
     return shown(await ask(gateway, made(RejectSuggestion, suggestion_id=suggestion_id)))
+
+
+@router.post(
+    "/suggestions/{suggestion_id}/map",
+    dependencies=[needs("admin")],
+    responses=responses(404, 409, 502, 504, *BODY, s200={"model": SuggestionChanged}),
+)
+async def map_suggestion(suggestion_id: SuggestionId, body: MappingRequest, gateway: GatewayState) -> Response:
+    """Say which parameter of its scenario moves a feature for which a suggestion knows none."""
+    asked = made(MapSuggestion, suggestion_id=suggestion_id, mapping=body.mapping)
+    return shown(await ask(gateway, asked))
 
 
 @router.post(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -40,10 +40,13 @@ class ReadLimits:
     records: int = 1_000_000
 
 
-def iter_records(path: Path, name: str, schemas: SchemaSet, limits: ReadLimits) -> Iterator[dict[str, Any]]:
+def iter_records(
+    path: Path, name: str, schemas: SchemaSet, limits: ReadLimits, timed: Collection[str] | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield the records of a container file whose schema is `name` of `schemas`, one block in memory at a time.
 
-    Raises DatasetNotFound, and DatasetFormat for a file that is something else, damaged or beyond the limits.
+    Times are `datetime` in the fields named in `timed`, and milliseconds in others; None is all fields. Raises
+    DatasetNotFound, and DatasetFormat for a file that is something else, damaged or beyond the limits.
     """
     try:
         file = path.open("rb")
@@ -52,7 +55,7 @@ def iter_records(path: Path, name: str, schemas: SchemaSet, limits: ReadLimits) 
     except OSError as error:
         raise DatasetFormat(dataset=path.name, reason=error.strerror or "it cannot be opened") from None
     with file:
-        yield from _Container(file, path.name, limits).records(name, schemas)
+        yield from _Container(file, path.name, limits).records(name, schemas, timed)
 
 
 class _Container:
@@ -61,7 +64,7 @@ class _Container:
         self._dataset = dataset
         self._limits = limits
 
-    def records(self, name: str, schemas: SchemaSet) -> Iterator[dict[str, Any]]:
+    def records(self, name: str, schemas: SchemaSet, timed: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
         if self._file.read(len(MAGIC)) != MAGIC:
             raise self._broken("it is not an Avro container file")
         header = self._header()
@@ -69,7 +72,8 @@ class _Container:
         codec = header.get("avro.codec", b"null").decode("ascii", "replace")
         if codec not in ("null", "deflate"):
             raise self._broken(f"its codec is {codec[:20]!r}; null and deflate are read")
-        schema = self._schema(header, name, schemas)
+        self._check_schema(header, name, schemas)
+        schema = schemas.parsed(name) if timed is None else schemas.untimed(name, timed)
         records, unpacked = 0, 0
         while (count := self._number(end_allowed=True)) is not None:
             block = self._block(codec, sync)
@@ -98,7 +102,7 @@ class _Container:
                 entries[key.decode("utf-8", "replace")] = value
         return entries
 
-    def _schema(self, header: dict[str, bytes], name: str, schemas: SchemaSet) -> Schema:
+    def _check_schema(self, header: dict[str, bytes], name: str, schemas: SchemaSet) -> None:
         try:
             written = fingerprint(json.loads(header["avro.schema"]))
         except (*_DECODING, RecursionError, fastavro.schema.SchemaParseException):
@@ -106,7 +110,6 @@ class _Container:
         expected = schemas.fingerprint(name)
         if written != expected:
             raise self._broken(f"its schema has the fingerprint {written}; {name} is {expected}")
-        return schemas.parsed(name)
 
     def _block(self, codec: str, sync: bytes) -> bytes:
         packed = self._text(self._limits.block_bytes)

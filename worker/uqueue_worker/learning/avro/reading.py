@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,19 @@ from uqueue_worker.learning.avro.schemas import SchemaSet, packaged_schemas
 
 
 def iter_samples(
-    path: str | Path, *, limits: ReadLimits | None = None, schemas: SchemaSet | None = None
+    path: str | Path,
+    *,
+    limits: ReadLimits | None = None,
+    schemas: SchemaSet | None = None,
+    timed: Collection[str] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the samples of an Avro file, one block of them in memory at a time.
 
-    Floats of readings have 32-bit precision. Raises DatasetNotFound, and DatasetFormat for what is not such a file,
-    is damaged, or holds more than the limits allow.
+    Floats of readings have 32-bit precision. `timed` names the fields whose times are wanted as `datetime`, by default
+    all: where they stay milliseconds since 1970, unchecked, a sample is read in a fifth less time. Raises
+    DatasetNotFound, and DatasetFormat for what is not such a file, is damaged, or holds more than the limits allow.
     """
-    return iter_records(Path(path), "MLDataSample", schemas or packaged_schemas(), limits or ReadLimits())
+    return iter_records(Path(path), "MLDataSample", schemas or packaged_schemas(), limits or ReadLimits(), timed)
 
 
 def read_samples(

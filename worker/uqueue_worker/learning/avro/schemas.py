@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import fastavro.schema
+
+from uqueue_worker.learning.avro.untimed import time_fields, untimed
 
 Schema = dict[str, Any]
 PACKAGED = Path(__file__).with_name("schemas")
@@ -40,6 +43,7 @@ class SchemaSet:
         self._folder = Path(folder) if folder is not None else PACKAGED
         self._parsed: dict[str, Schema] = {}
         self._fingerprints: dict[str, str] = {}
+        self._untimed: dict[tuple[str, frozenset[str]], Schema] = {}
 
     def parsed(self, name: str) -> Schema:
         """Return the schema of that short name (`MLDataSample`), self-contained. Raises KeyError for another name."""
@@ -51,6 +55,18 @@ class SchemaSet:
             # a schema parsed beside others keeps their names only, and nobody could read a file with such a header
             self._parsed[name] = fastavro.schema.load_schema_ordered(files)  # type: ignore[assignment]
         return self._parsed[name]
+
+    def untimed(self, name: str, timed: Collection[str]) -> Schema:
+        """Return the same schema with times as plain milliseconds, except in the fields named in `timed`.
+
+        It reads the same bytes. Raises KeyError as `parsed` does.
+        """
+        parsed = self.parsed(name)
+        key = name, frozenset(timed).intersection(time_fields(parsed))
+        if key not in self._untimed:
+            plain = fastavro.schema.parse_schema(untimed(parsed, key[1]))
+            self._untimed[key] = plain  # type: ignore[assignment]
+        return self._untimed[key]
 
     def fingerprint(self, name: str) -> str:
         """Return 16 hex digits of SHA-256 over the schema's parsing canonical form."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import structlog
 
@@ -12,7 +13,7 @@ from uqueue_worker.learning.crafting.context import CraftingContext, CraftingLim
 from uqueue_worker.learning.crafting.drafts import Crafted, Draft, RepositoryView
 from uqueue_worker.learning.crafting.families import ClassFamilies
 from uqueue_worker.learning.crafting.forward import ForwardModel
-from uqueue_worker.learning.crafting.strategies import DEFAULT_ORDER, make_crafters
+from uqueue_worker.learning.crafting.strategies import CRAFTERS, DEFAULT_ORDER, make_crafters
 from uqueue_worker.learning.errors import CircuitOpen, RepositoryUnavailable, ScenarioInvalid
 from uqueue_worker.learning.observability.metrics import metrics
 from uqueue_worker.learning.scenarios import behaviour_hash
@@ -44,6 +45,21 @@ class ScenarioCrafter:
         self.outcomes: Counter[tuple[str, str]] = Counter()
         self._forward = forward or ForwardModel()
         self._limits = limits or CraftingLimits()
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The names that `in_order` takes: those of strategies that are registered, and of its own."""
+        return tuple(dict.fromkeys([*CRAFTERS, *(one.name for one in self.strategies)]))
+
+    def in_order(self, order: Sequence[str], seed: int) -> Self:
+        """Return this crafter with other strategies, or another order of them, and another seed; both count their
+        outcomes together. Raises ValueError for a name that is not known.
+        """
+        own = {one.name: one for one in self.strategies}
+        view = copy.copy(self)
+        view.strategies = make_crafters([own.get(name, name) for name in order])
+        view.seed = seed
+        return view
 
     def __call__(
         self,

@@ -29,6 +29,7 @@ from uqueue_worker.learning.engine import (
     strategies,
 )
 from uqueue_worker.learning.engine.adapters import EVERY_SAMPLE, NUMBERS_ONLY, suggestions
+from uqueue_worker.learning.engine.checking import class_problems, forest_problems
 from uqueue_worker.learning.engine.samples import Sample
 from uqueue_worker.learning.errors import ModelVersionNotFound
 from uqueue_worker.learning.interfaces import ScenarioRepositoryInterface
@@ -40,6 +41,8 @@ from uqueue_worker.learning.repository import MemoryScenarioRepository
 
 class Shelf:
     """Data sets that were read, and models that were trained, in memory: the engine's evaluator and its trainer."""
+
+    classes: Sequence[str] = CLASSES
 
     def __init__(self) -> None:
         self._models: dict[str, FittedForest] = {}
@@ -81,6 +84,10 @@ class Shelf:
 
     def promote(self, model: ModelRef) -> None:
         """Do nothing: nobody is served from here."""
+
+    def problems(self, config: RunConfig) -> Sequence[str]:
+        """Return what is wrong with the hyper-parameters and classes that a run names."""
+        return [*forest_problems(config.training), *class_problems(config, CLASSES)]
 
 
 def run_config(budget: Budget, **changes: Any) -> RunConfig:
@@ -124,6 +131,7 @@ def play_targeted(budget: Budget, folder: Path, variant: Variant = CLEAN, **chan
         trainer=shelf,
         generator=generator,
         deployment=story_distribution("deployment", generator, variant),
+        deployment_name=NAME,
         start=story_distribution("start", generator, variant),
         root=folder,
         strategy=strategies(repository),

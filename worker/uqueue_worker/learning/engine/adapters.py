@@ -15,6 +15,7 @@ from uqueue_config.learning.runs import RunConfig
 from uqueue_config.learning.spots import WeakSpot
 from uqueue_config.learning.suggestions import CreateScenario, ModifyScenario
 from uqueue_worker.learning.crafting.families import ClassFamilies
+from uqueue_worker.learning.engine.checking import class_problems, forest_problems
 from uqueue_worker.learning.engine.parts import NotYet
 from uqueue_worker.learning.engine.samples import read_registered
 from uqueue_worker.learning.engine.workshop import StrategyOf, Suggest
@@ -81,7 +82,7 @@ class ForestTrainer:
     def __init__(self, root: str | Path, features: Sequence[Feature | str], classes: Sequence[str]) -> None:
         self._root = Path(root)
         self._features = tuple(features)
-        self._classes = tuple(classes)
+        self.classes: Sequence[str] = tuple(classes)
 
     def train(
         self,
@@ -102,7 +103,7 @@ class ForestTrainer:
         except (ModelNotFound, ModelVersionNotFound):
             settings = ForestSettings(**hyper_parameters)
         samples = [sample for one in datasets for sample in read_registered(one)]
-        fitted = train(samples, self._features, self._classes, seed=seed, settings=settings)
+        fitted = train(samples, self._features, self.classes, seed=seed, settings=settings)
         name = ", ".join(Path(one.uri).stem for one in datasets)
         parent_version = None if parent is None else parent.version
         manifest = write_forest(self._root, model, fitted, key=key, parent_version=parent_version, dataset=name[:200])
@@ -116,12 +117,24 @@ class ForestTrainer:
         """Let the alias `production` name this version."""
         set_alias(self._root, model.name, PRODUCTION, model.version)
 
+    def problems(self, config: RunConfig) -> Sequence[str]:
+        """Return what is wrong with the hyper-parameters, classes and start version that a run names."""
+        found = [*forest_problems(config.training), *class_problems(config, self.classes)]
+        if config.start_version is not None:
+            try:
+                self.find(config.model, config.start_version)
+            except (ModelNotFound, ModelVersionNotFound) as error:
+                found.append(f"start_version: {error.message.rstrip('.')}")
+        return found
+
 
 def strategies(repository: ScenarioRepositoryInterface, **parameters: Any) -> StrategyOf:
     """Return what makes the strategy of a configuration; `parameters` are those that every run gets, unless its own
     say otherwise. The region strategy finds the parameters of scenarios in the repository."""
 
     def strategy_of(config: RunConfig) -> PrioritizationStrategyInterface:
+        if "parameters_of" in config.strategy_parameters:
+            raise ValueError("parameters_of is code, which no configuration holds")
         given: dict[str, Any] = {**parameters, **config.strategy_parameters}
         if config.strategy == "region":
             given = {"seed": config.random_seed, "parameters_of": _parameters_of(repository), **given}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from uqueue_config.learning.runs import CycleRecord, DatasetEntry
 from uqueue_worker.learning.engine.behalf import is_draft, promote
 from uqueue_worker.learning.engine.samples import read_registered, register
 from uqueue_worker.learning.engine.steps import Context, Move, Step, no_parts
+from uqueue_worker.learning.engine.store import ScenarioUse
 from uqueue_worker.learning.errors import DatasetNotFound
 
 
@@ -24,7 +27,8 @@ def _finish(context: Context) -> Move:
         }
         return Move("completed", cycle=told, run={"cycles_without_gain": context.run.cycles_without_gain + 1})
     changes = {"datasets": (*context.run.datasets, kept)}
-    return Move("training", cycle={"dataset": kept}, run=changes, datasets=(kept,))
+    uses = _uses(context, entry, kept, rejected) if kept is not entry else ()
+    return Move("training", cycle={"dataset": kept}, run=changes, datasets=(kept,), uses=uses)
 
 
 def _rejected_spots(context: Context) -> frozenset[str]:
@@ -66,6 +70,16 @@ def _kept(context: Context, entry: DatasetEntry, rejected: frozenset[str]) -> Da
     name = f"{entry.name}_approved"
     path = context.workshop.folder(context.run.run_id, "data") / f"{name}.avro"
     return register(path, samples, name=name, role="training", requested=entry.requested, cycle=context.run.cycle)
+
+
+def _uses(
+    context: Context, entry: DatasetEntry, kept: DatasetEntry, rejected: frozenset[str]
+) -> tuple[ScenarioUse, ...]:
+    return tuple(
+        replace(use, dataset=kept.name)
+        for use in context.store.uses(context.run.run_id)
+        if use.dataset == entry.name and use.weakness_id not in rejected
+    )
 
 
 APPROVING = Step(no_parts, _finish)

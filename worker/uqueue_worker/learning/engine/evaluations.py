@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from uqueue_config.learning.feedback import ModelPerformanceData
 from uqueue_config.learning.references import ModelRef
@@ -14,13 +14,19 @@ from uqueue_worker.learning.engine.steps import Assignment, Context
 from uqueue_worker.learning.errors import DatasetFormat
 
 POOL, TEST = "pool", "test"
+FIELD: Literal["field"] = "field"
 
 
 def evaluation_part(context: Context, model: ModelRef, entry: DatasetEntry) -> Part:
-    """Return the part that evaluates a model on the pool (every sample) or on the test set (numbers only)."""
+    """Return the part that evaluates a model on the test set (numbers only), or on another one (every sample)."""
     return context.part(
-        "evaluate", f"evaluate:{entry.role}", model=model.model_dump(), dataset=entry.model_dump(mode="json")
+        "evaluate", evaluation_key(entry), model=model.model_dump(), dataset=entry.model_dump(mode="json")
     )
+
+
+def evaluation_key(entry: DatasetEntry) -> str:
+    """Return the key of that part; there may be several sets of samples from the field."""
+    return f"evaluate:{entry.role}" + (f":{entry.name}" if entry.role == FIELD else "")
 
 
 def evaluation_result(context: Context, role: str) -> Evaluation | None:
@@ -40,7 +46,7 @@ def evaluate(job: Assignment) -> dict[str, Any] | NotYet:
     path = job.workshop.folder(job.run.run_id, "feedback") / f"{name}.json"
     if not path.is_file():
         found = job.workshop.evaluator.evaluate(
-            entry.ref.uri, model, n_samples=entry.ref.n, every_sample=entry.role == POOL
+            entry.ref.uri, model, n_samples=entry.ref.n, every_sample=entry.role != TEST
         )
         if isinstance(found, NotYet):
             return found

@@ -17,6 +17,7 @@ from uqueue_worker.learning.engine.steps import Assignment, Context, Move, Step,
 from uqueue_worker.learning.engine.store import ScenarioUse
 from uqueue_worker.learning.errors import GenerationFailed, ScenarioNotFound
 from uqueue_worker.learning.interfaces import ScenarioRepositoryInterface
+from uqueue_worker.learning.models.labels import label_of
 from uqueue_worker.learning.simulator.runs import derived_seed
 
 _MOST_REJECTED = 0.05
@@ -64,6 +65,7 @@ def generate(job: Assignment) -> dict[str, Any]:
         "alm_cycle": part.cycle,
     }
     samples = records_of(raw, workshop.deployment, seed=seed, generated=run.created_at_utc, metadata=metadata)
+    _check_classes(samples, workshop.trainer.classes, reference)
     path = workshop.folder(run.run_id, "parts") / f"{key_name(run.run_id, part.cycle, part.key)}.avro"
     report = write_samples(path, samples, max_rejected_fraction=1.0)
     return {
@@ -74,6 +76,14 @@ def generate(job: Assignment) -> dict[str, Any]:
         "rejected": len(report.rejected),
         "requested": wanted,
     }
+
+
+def _check_classes(samples: Sequence[Sample], classes: Sequence[str], reference: ScenarioRef) -> None:
+    """Raise GenerationFailed for a class that the model does not have: nothing could be trained on the data set."""
+    foreign = sorted({label for label in map(label_of, samples) if label is not None and label not in classes})
+    if foreign:
+        shown = f"scenario {reference.id} shows {', '.join(foreign[:5])}, which is no class of the model"
+        raise GenerationFailed(reason=shown)
 
 
 def _definition(repository: ScenarioRepositoryInterface, reference: ScenarioRef) -> ScenarioDefinition:
@@ -122,9 +132,17 @@ def merged(context: Context, parts: Sequence[tuple[str, str]], requested: int, r
 
 
 def _uses(context: Context, entry: DatasetEntry) -> tuple[ScenarioUse, ...]:
+    """Return how many samples of the data set each scenario gave for each weak spot; they add up to all of them."""
+    given: dict[tuple[str | None, str, int], int] = {}
+    for one in context.results.values():
+        if one.ok and one.result is not None and one.result["n"]:
+            scenario = one.part.payload["scenario"]
+            key = (one.part.payload["weakness_id"], scenario["id"], scenario["version"])
+            given[key] = given.get(key, 0) + one.result["n"]
     run_id, cycle = context.run.run_id, context.run.cycle
     return tuple(
-        ScenarioUse(run_id, cycle, one.weakness_id, one.scenario, entry.name, one.samples) for one in context.cycle.plan
+        ScenarioUse(run_id, cycle, weakness_id, ScenarioRef(id=scenario_id, version=version), entry.name, samples)
+        for (weakness_id, scenario_id, version), samples in given.items()
     )
 
 

@@ -6,13 +6,14 @@ An engine keeps nothing of a run. Another one, in another process, goes on where
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
 import structlog
 
+from uqueue_config.learning.answers import FieldSamplesTaken
 from uqueue_config.learning.record import Record
 from uqueue_config.learning.runs import (
     CYCLE_ENDED,
@@ -23,8 +24,12 @@ from uqueue_config.learning.runs import (
     StopReason,
 )
 from uqueue_worker.learning.engine.approving import APPROVING
+from uqueue_worker.learning.engine.attempts import MOST_CRASHES, counted, given_up
+from uqueue_worker.learning.engine.checking import check_config
+from uqueue_worker.learning.engine.continuing import check_continues
 from uqueue_worker.learning.engine.crafting import CRAFTING
 from uqueue_worker.learning.engine.evaluating import EVALUATING
+from uqueue_worker.learning.engine.field_feedback import add_field_samples
 from uqueue_worker.learning.engine.figures import count_step
 from uqueue_worker.learning.engine.generating import GENERATING
 from uqueue_worker.learning.engine.parts import Dispatcher, NotYet, Part, PartResult
@@ -80,7 +85,13 @@ class Engine:
         self._clock = clock
 
     def create(self, config: RunConfig, *, run_id: str | None = None, idempotency_key: str | None = None) -> RunRecord:
-        """Store a new run and have it begun; a key that was used before returns the run that it made."""
+        """Store a new run and have it begun; a key that was used before returns the run that it made.
+
+        Raises RunConfigInvalid for values that nothing here could follow; RunNotFound and RunConflict for a run that
+        cannot be continued.
+        """
+        check_config(config, self.workshop)
+        check_continues(config, self.store, self.workshop.deployment_name)
         now = self._clock()
         run = RunRecord(
             run_id=run_id or f"run-{uuid.uuid4().hex[:16]}",
@@ -125,8 +136,12 @@ class Engine:
         if known is None or known.result is not None:
             return False
         with log_context(run_id=part.run_id, cycle=part.cycle, weakness_id=known.part.payload.get("weakness_id")):
+            self.store.begin_part(known.part)
             found = do(Assignment(self.workshop, self.store, self.store.get_run(part.run_id), known.part))
-        return found if isinstance(found, NotYet) else self.store.finish_part(part, found) == 0
+        if isinstance(found, NotYet):
+            self.store.pause_part(known.part)
+            return found
+        return self.store.finish_part(part, found) == 0
 
     def give_up(self, part: Part, error: Exception) -> bool:
         """Store that a part failed, so that its step can be counted complete; True if it was the last one."""
@@ -137,6 +152,13 @@ class Engine:
             letter = DeadLetter(part.run_id, part.cycle, part.state, part.key, part.kind, told, self._clock())
             self.store.add_dead_letter(letter)
         return remaining == 0
+
+    def add_field_samples(self, run_id: str, samples: Iterable[Any]) -> FieldSamplesTaken:
+        """Have a run go after labelled samples from the field that its model gets wrong, from its next cycle on.
+
+        Samples that it holds already change nothing. Raises RunNotFound, RunConflict, EmptyDataset, DatasetFormat.
+        """
+        return add_field_samples(self.store, self.workshop, run_id, samples)
 
     def cancel(self, run_id: str) -> RunRecord:
         """Have a run stop before its next step. Raises RunConflict if it has ended."""
@@ -163,7 +185,8 @@ class Engine:
     def decide(self, suggestion_id: str, verdict: Literal["approved", "rejected"]) -> RunRecord:
         """Approve or reject a suggestion; the run goes on when none of its cycle is undecided.
 
-        Raises SuggestionNotFound, and RunConflict for one that was decided before or whose run does not wait.
+        Raises SuggestionNotFound, and RunConflict for one that was decided before, whose run does not wait, or that is
+        to be approved and names no parameter yet.
         """
         found = self.store.find_suggestion(suggestion_id)
         if found is None:
@@ -172,6 +195,9 @@ class Engine:
         run = self.store.get_run(run_id)
         if run.status != "waiting" or run.cycle != cycle:
             raise RunConflict(run_id=run_id, status=run.status, reason="it does not wait for this suggestion")
+        if verdict == "approved" and suggestion.needs_mapping:
+            reason = "the suggestion names no parameter for a feature; map it first, or reject it"
+            raise RunConflict(run_id=run_id, status=run.status, reason=reason)
         moved = self.store.move_suggestion(suggestion_id, "proposed", verdict)
         if not moved and suggestion.state != verdict:
             raise RunConflict(run_id=run_id, status=run.status, reason=f"the suggestion is {suggestion.state}")
@@ -208,10 +234,11 @@ class Engine:
             ended = _next(run, self._clock(), {"status": "cancelled", "stop_reason": "manual"})
             return "ended" if self.store.commit(Transition(ended)) else "lost"
         context = self._context(run)
-        parts = self._open_parts(context, again)
-        if parts is None:
-            return "parts"
-        return self._finish(replace(context, results=parts), last_try)
+        with counted(self.store, run) as begun:
+            if begun > MOST_CRASHES:
+                return self._commit(context, _given_up(context))
+            parts = self._open_parts(context, again)
+            return "parts" if parts is None else self._finish(replace(context, results=parts), last_try)
 
     def _open_parts(self, context: Context, again: bool) -> dict[str, PartResult] | None:
         """Return the results of all parts of the step by key, or None while some are open."""
@@ -232,8 +259,10 @@ class Engine:
             fresh = True
 
     def _finish(self, context: Context, last_try: bool) -> Progress:
+        return self._commit(context, _settled(context, last_try))
+
+    def _commit(self, context: Context, move: Move) -> Progress:
         run = context.run
-        move = _settled(context, last_try)
         if not may_follow(run.state, move.state):
             raise RunConflict(run_id=run.run_id, status=run.status, reason=f"{move.state} cannot follow {run.state}")
         transition = self._transition(context, move)
@@ -281,6 +310,12 @@ class Engine:
             datasets=move.datasets,
             uses=move.uses,
         )
+
+
+def _given_up(context: Context) -> Move:
+    """Return the move that fails a cycle whose step ends every process that works on it."""
+    failure = given_up(context.store, context.run, context.now)
+    return replace(skipped(context, failure), state="failed")
 
 
 def _settled(context: Context, last_try: bool) -> Move:

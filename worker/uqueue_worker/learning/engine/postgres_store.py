@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg.types.json import Jsonb
 
@@ -15,7 +15,15 @@ from uqueue_config.learning.spots import WeakSpot
 from uqueue_config.learning.suggestions import State, read_suggestion
 from uqueue_worker.learning.engine.parts import Part, PartResult
 from uqueue_worker.learning.engine.rows import cycle_row, dataset_row, run_row, suggestion_row, use_row
-from uqueue_worker.learning.engine.store import AnySuggestion, DeadLetter, Opened, ScenarioUse, Transition
+from uqueue_worker.learning.engine.store import (
+    AnySuggestion,
+    DeadLetter,
+    Opened,
+    PartTime,
+    RunPlace,
+    ScenarioUse,
+    Transition,
+)
 from uqueue_worker.learning.errors import RunNotFound
 from uqueue_worker.learning.repository.connection import Connection, Database
 
@@ -65,6 +73,19 @@ values (%s, %s, %s, %s,
     (select count(*) from simulation.alm_parts where run_id = %s and cycle = %s and state = %s), %s, %s)
 on conflict do nothing
 """
+_OPEN_PART: LiteralString = "where run_id = %s and cycle = %s and state = %s and key = %s and result is null"
+_PART_TIMES = """
+select cycle, kind, started_at as started_at_utc, finished_at as finished_at_utc, tries, (result->>'ok')::boolean as ok,
+    case when kind = 'generate' then coalesce((result->>'n')::integer, 0) + coalesce((result->>'rejected')::integer, 0)
+    end as samples
+from simulation.alm_parts where run_id = %s order by cycle, state, place
+"""
+_BEGIN_STEP = """
+insert into simulation.alm_steps as step (run_id, cycle, state, attempts) values (%s, %s, %s, 1)
+on conflict (run_id, cycle, state) do update set attempts = step.attempts + 1
+returning attempts
+"""
+_END_STEP = "update simulation.alm_steps set attempts = 0 where run_id = %s and cycle = %s and state = %s"
 _LOCK_STEP = "select 1 from simulation.alm_steps where run_id = %s and cycle = %s and state = %s for update"
 
 
@@ -93,11 +114,14 @@ class PostgresRunStore:
             raise RunNotFound(run_id=run_id[:200])
         return RunRecord.model_validate(rows[0]["record"])
 
-    def list_runs(self, statuses: Sequence[RunStatus] = (), limit: int = 50) -> list[RunRecord]:
+    def list_runs(
+        self, statuses: Sequence[RunStatus] = (), limit: int = 50, after: RunPlace | None = None
+    ) -> list[RunRecord]:
+        following: LiteralString = "and (created_at, run_id) < (%s, %s) " if after else ""
         rows = self._rows(
-            "select record from simulation.alm_runs where %s or status = any(%s) "
+            f"select record from simulation.alm_runs where (%s or status = any(%s)) {following}"  # noqa: S608 - literals
             "order by created_at desc, run_id desc limit %s",
-            [not statuses, list(statuses), limit],
+            [not statuses, list(statuses), *(after or ()), limit],
         )
         return [RunRecord.model_validate(row["record"]) for row in rows]
 
@@ -169,6 +193,24 @@ class PostgresRunStore:
 
         return self._database.write(work)
 
+    def change_suggestion(
+        self, suggestion_id: str, change: Callable[[AnySuggestion], AnySuggestion]
+    ) -> AnySuggestion | None:
+        def work(connection: Connection) -> AnySuggestion | None:
+            row = connection.execute(
+                "select record from simulation.alm_suggestions where suggestion_id = %s for update", [suggestion_id]
+            ).fetchone()
+            if row is None:
+                return None
+            changed = change(read_suggestion(row["record"]))
+            connection.execute(
+                "update simulation.alm_suggestions set state = %s, record = %s where suggestion_id = %s",
+                [changed.state, Jsonb(changed.model_dump(mode="json")), suggestion_id],
+            )
+            return changed
+
+        return self._database.write(work)
+
     def uses(self, run_id: str) -> list[ScenarioUse]:
         return self._uses(run_id, None)
 
@@ -178,6 +220,10 @@ class PostgresRunStore:
     def datasets(self, run_id: str) -> list[DatasetEntry]:
         rows = self._rows("select record from simulation.alm_datasets where run_id = %s order by place, name", [run_id])
         return [DatasetEntry.model_validate(row["record"]) for row in rows]
+
+    def add_dataset(self, run_id: str, entry: DatasetEntry) -> bool:
+        row = dataset_row(run_id, entry)
+        return self._database.write(lambda connection: connection.execute(_ADD_DATASET, row).rowcount == 1)
 
     def open_parts(self, parts: Sequence[Part]) -> Opened:
         first = parts[0]
@@ -206,6 +252,36 @@ class PostgresRunStore:
             [run_id, cycle, state, key],
         )
         return _part_result(rows[0]) if rows else None
+
+    def begin_part(self, part: Part) -> None:
+        self._note(
+            "set started_at = case when waits then started_at else %s end, "
+            "tries = tries + (not waits)::integer, waits = false",
+            [datetime.now(UTC)],
+            part,
+        )
+
+    def pause_part(self, part: Part) -> None:
+        self._note("set waits = true", [], part)
+
+    def part_times(self, run_id: str) -> list[PartTime]:
+        rows = self._rows(_PART_TIMES, [run_id])
+        return [PartTime(**{**row, "samples": row["samples"] or 0}) for row in rows]
+
+    def _note(self, change: LiteralString, values: Sequence[Any], part: Part) -> None:
+        statement: LiteralString = f"update simulation.alm_parts {change} {_OPEN_PART}"
+        row = [*values, part.run_id, part.cycle, part.state, part.key]
+        self._database.write(lambda connection: connection.execute(statement, row).rowcount)
+
+    def begin_step(self, run_id: str, cycle: int, state: CycleState) -> int:
+        def work(connection: Connection) -> int:
+            row = connection.execute(_BEGIN_STEP, [run_id, cycle, state]).fetchone()
+            return 1 if row is None else int(row["attempts"])
+
+        return self._database.write(work)
+
+    def end_step(self, run_id: str, cycle: int, state: CycleState) -> None:
+        self._database.write(lambda connection: connection.execute(_END_STEP, [run_id, cycle, state]).rowcount)
 
     def finish_part(self, part: Part, result: dict[str, Any]) -> int | None:
         step = [part.run_id, part.cycle, part.state]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from uqueue_config.learning.runs import Evaluation
 from uqueue_config.learning.spots import WeakSpot
+from uqueue_worker.learning.engine.field_feedback import field_candidates, with_known_scenario
 from uqueue_worker.learning.engine.files import read_feedback
 from uqueue_worker.learning.engine.samples import check_unseen
 from uqueue_worker.learning.engine.seen import Standing, decayed, stubborn
@@ -36,9 +37,12 @@ def _chosen(context: Context) -> list[WeakSpot]:
     feedback = read_feedback(evaluation.uri, evaluation.sha256)
     listed = (*feedback.uncertain_samples, *feedback.misclassified_samples)
     _check(context, (sample.raw_sample_id for sample in listed))
-    found = context.workshop.strategy(config).identify_weaknesses(feedback)
+    strategy = context.workshop.strategy(config)
+    found = strategy.identify_weaknesses(feedback)
+    found = [*found, *field_candidates(context, strategy, found)]
     ranked = decayed(found, _without_success(context, Standing.of(feedback)), config.seen_spot_decay)
-    return [spot for spot in ranked if spot.priority >= config.min_priority][: config.max_weak_spots]
+    kept = [spot for spot in ranked if spot.priority >= config.min_priority][: config.max_weak_spots]
+    return [with_known_scenario(context, spot) for spot in kept]
 
 
 def _without_success(context: Context, now: Standing) -> Sequence[Sequence[WeakSpot]]:

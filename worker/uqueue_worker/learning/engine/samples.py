@@ -44,15 +44,23 @@ def records_of(
 
 
 def register(
-    path: Path, samples: Sequence[Sample], *, name: str, role: Role, requested: int, cycle: int | None = None
+    path: Path,
+    samples: Sequence[Sample],
+    *,
+    name: str,
+    role: Role,
+    requested: int,
+    cycle: int | None = None,
+    may_reject: float = 0.05,
 ) -> DatasetEntry:
     """Write samples as the data set of that name, and the ids of them beside it.
 
-    Raises GenerationFailed where more than 5 % of them are refused, and EmptyDataset where there are none.
+    Raises GenerationFailed where more than a share `may_reject` of them are refused, and EmptyDataset where there are
+    none.
     """
     if not samples:
         raise EmptyDataset(dataset=name)
-    report = write_samples(path, samples)
+    report = write_samples(path, samples, max_rejected_fraction=may_reject)
     kept = [sample for sample in samples if str(sample["sample_id"]) not in report.rejected]
     write_whole(_ids_path(path), "".join(f"{sample['sample_id']}\n" for sample in kept).encode())
     reference = DatasetRef(
@@ -67,6 +75,18 @@ def register(
         requested=requested,
         rejected=len(report.rejected),
     )
+
+
+def copied(path: Path, entry: DatasetEntry) -> DatasetEntry:
+    """Copy a registered data set, and the ids of its samples, to a path and return it as the entry of that file.
+
+    Raises DatasetNotFound, and DatasetFormat for a changed file.
+    """
+    check_sha256(Path(entry.ref.uri), entry.ref.sha256)
+    ids = sorted(sample_ids(entry.ref))
+    write_whole(path, Path(entry.ref.uri).read_bytes())
+    write_whole(_ids_path(path), "".join(f"{one}\n" for one in ids).encode())
+    return entry.model_copy(update={"ref": entry.ref.model_copy(update={"uri": str(path)})})
 
 
 def read_registered(reference: DatasetRef) -> list[Sample]:

@@ -20,7 +20,7 @@ def spot_scenarios(
     repository: ScenarioRepositoryInterface,
     scenario_of: Mapping[str, str],
 ) -> list[ScenarioDefinition]:
-    """Return at most `count` stored scenarios, [] where there are none and nothing can be made.
+    """Return at most `count` stored scenarios, [] where there are none and nothing can be made: the run then explores.
 
     Samples whose scenarios are known get one variation each, of scenarios drawn by how weak their samples are. An
     error counts as nothing found. Raises RepositoryUnavailable and CircuitOpen.
@@ -32,7 +32,7 @@ def spot_scenarios(
         draws = [str(original)] * count if original else []
     found = [_varied(spot, base, index, cycle, repository) for index, base in enumerate(draws)]
     kept = [scenario for scenario in found if scenario is not None]
-    return kept or ScenarioFinder(repository, sensor_types(None)).scenarios_of(spot)[:count]
+    return kept or ScenarioFinder(repository, sensor_types(None)).scenarios_of(spot, explore=False)[:count]
 
 
 def _varied(

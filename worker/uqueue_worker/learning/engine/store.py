@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,9 +12,11 @@ from uqueue_config.learning.references import ScenarioRef
 from uqueue_config.learning.runs import CycleRecord, CycleState, DatasetEntry, RunRecord, RunStatus
 from uqueue_config.learning.spots import WeakSpot
 from uqueue_config.learning.suggestions import CreateScenario, ModifyScenario, State
-from uqueue_worker.learning.engine.parts import Part, PartResult
+from uqueue_worker.learning.engine.parts import Part, PartKind, PartResult
 
 AnySuggestion = ModifyScenario | CreateScenario
+#: Where a run stands in the list of runs: when it was created, and its id.
+RunPlace = tuple[datetime, str]
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,23 @@ class Opened:
     open: int = 0
 
 
+@dataclass(frozen=True)
+class PartTime:
+    """When a part was done: from the beginning of its last try to its result. None where that is not known or not yet.
+
+    ok       None while it is open
+    samples  how many a part of generating made, the refused ones among them
+    """
+
+    cycle: int
+    kind: PartKind
+    started_at_utc: datetime | None
+    finished_at_utc: datetime | None
+    tries: int = 0
+    ok: bool | None = None
+    samples: int = 0
+
+
 class RunStore(Protocol):
     """Keeps runs, cycles, weak spots, suggestions, data sets, and the parts of steps.
 
@@ -82,8 +101,10 @@ class RunStore(Protocol):
         """Return the run. Raises RunNotFound."""
         ...
 
-    def list_runs(self, statuses: Sequence[RunStatus] = (), limit: int = 50) -> list[RunRecord]:
-        """Return runs, of these statuses if any are given, the latest created first."""
+    def list_runs(
+        self, statuses: Sequence[RunStatus] = (), limit: int = 50, after: RunPlace | None = None
+    ) -> list[RunRecord]:
+        """Return runs, of these statuses if any are given, the latest created first; those that follow on a place."""
         ...
 
     def stale_runs(self, before: datetime, limit: int = 50) -> list[str]:
@@ -120,11 +141,27 @@ class RunStore(Protocol):
         """Set a suggestion's state if it is the expected one; False, and nothing written, if it is not."""
         ...
 
+    def change_suggestion(
+        self, suggestion_id: str, change: Callable[[AnySuggestion], AnySuggestion]
+    ) -> AnySuggestion | None:
+        """Replace a suggestion by what `change` makes of it, and return that; None for an unknown one.
+
+        Of two that change it at once the second sees what the first left. What `change` raises comes through, and
+        nothing is written.
+        """
+        ...
+
     def uses(self, run_id: str) -> list[ScenarioUse]: ...
 
     def uses_of_scenario(self, scenario_id: str) -> list[ScenarioUse]: ...
 
-    def datasets(self, run_id: str) -> list[DatasetEntry]: ...
+    def datasets(self, run_id: str) -> list[DatasetEntry]:
+        """Return the data sets of a run in the order they were added, samples from the field among them."""
+        ...
+
+    def add_dataset(self, run_id: str, entry: DatasetEntry) -> bool:
+        """Keep a data set that no step made; False, and nothing written, if the run has one of that name."""
+        ...
 
     def open_parts(self, parts: Sequence[Part]) -> Opened:
         """Open the parts that are not known yet, and return all parts of their step. All are of one step."""
@@ -135,6 +172,26 @@ class RunStore(Protocol):
         ...
 
     def get_part(self, run_id: str, cycle: int, state: CycleState, key: str) -> PartResult | None: ...
+
+    def begin_part(self, part: Part) -> None:
+        """Note that a try of a part begins now; of one that waits, that it goes on."""
+        ...
+
+    def pause_part(self, part: Part) -> None:
+        """Note that a part waits for jobs of the queue: beginning with it again is no new try."""
+        ...
+
+    def part_times(self, run_id: str) -> list[PartTime]:
+        """Return when the parts of a run were done, by cycle."""
+        ...
+
+    def begin_step(self, run_id: str, cycle: int, state: CycleState) -> int:
+        """Note that a step is begun with; return how often it was since it last ended. Who calls it holds the lock."""
+        ...
+
+    def end_step(self, run_id: str, cycle: int, state: CycleState) -> None:
+        """Note that whoever began with a step has come to an end with it, of whatever kind."""
+        ...
 
     def finish_part(self, part: Part, result: dict[str, Any]) -> int | None:
         """Store the result of a part, and return how many parts of the step are open now.

@@ -33,7 +33,10 @@ class Evaluator(Protocol):
 
 
 class Trainer(Protocol):
-    """Makes model versions and puts them into service."""
+    """Makes model versions and puts them into service. `classes` are those of the model."""
+
+    @property
+    def classes(self) -> Sequence[str]: ...
 
     def train(
         self,
@@ -56,6 +59,10 @@ class Trainer(Protocol):
         """Put a version into service; doing it twice is doing it once."""
         ...
 
+    def problems(self, config: RunConfig) -> Sequence[str]:
+        """Return what speaks against training for a run of this configuration, each with the name of its value."""
+        ...
+
 
 Suggest = Callable[[Sequence[WeakSpot], Cycle], Sequence[ModifyScenario | CreateScenario]]
 StrategyOf = Callable[[RunConfig], PrioritizationStrategyInterface]
@@ -63,7 +70,7 @@ StrategyOf = Callable[[RunConfig], PrioritizationStrategyInterface]
 
 @dataclass(frozen=True)
 class Workshop:
-    """deployment  what pool, test set and exploration are drawn from
+    """deployment  what pool, test set and exploration are drawn from; runs may ask for it by its `deployment_name`
     start       what the first training set is drawn from: the same, unless the start model is to have blind spots
     root        folder of the runs' files; shared by all processes that take part
     strategy    makes the strategy of a configuration
@@ -79,6 +86,7 @@ class Workshop:
     strategy: StrategyOf
     suggest: Suggest
     start: DeploymentDistribution | None = None
+    deployment_name: str | None = None
 
     @property
     def start_distribution(self) -> DeploymentDistribution:

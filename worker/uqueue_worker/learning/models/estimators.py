@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from uqueue_config.learning.model_manifest import ModelManifest
 from uqueue_worker.learning.errors import ModelNotFitted, UnsupportedModelFormat
 from uqueue_worker.learning.metrics import FloatArray
-from uqueue_worker.learning.models.features import Float32Array
+from uqueue_worker.learning.models.features import Float32Array, scaled
 from uqueue_worker.learning.models.loaded import LoadedModel, one_member
+from uqueue_worker.learning.models.shapley import TreeModel, is_tree
 
 
 def estimator_model(estimator: Any, manifest: ModelManifest) -> LoadedModel:
@@ -27,11 +28,15 @@ def estimator_model(estimator: Any, manifest: ModelManifest) -> LoadedModel:
         raise ModelNotFitted(model=manifest.reference)
     columns = class_columns(estimator.classes_, manifest)
     n_classes = len(manifest.classes)
+    trees = None
+    if is_tree(estimator):
+        trees = TreeModel(estimator, columns, n_classes, lambda matrix: scaled(matrix, manifest))
     if manifest.uncertainty.method == "single_model":
         return LoadedModel(
             manifest,
             lambda matrix: one_member(placed(estimator.predict_proba(matrix), columns, n_classes)),
             _weights(estimator, columns, manifest),
+            trees,
         )
     members = list(np.ravel(getattr(estimator, "estimators_", [])))
     if manifest.uncertainty.method != "ensemble" or len(members) != manifest.uncertainty.members:
@@ -41,7 +46,7 @@ def estimator_model(estimator: Any, manifest: ModelManifest) -> LoadedModel:
     def run(matrix: Float32Array) -> NDArray[Any]:
         return np.stack([placed(one.predict_proba(matrix), columns, n_classes) for one in members], axis=1)
 
-    return LoadedModel(manifest, run)
+    return LoadedModel(manifest, run, trees=trees)
 
 
 def class_columns(found: Sequence[Any], manifest: ModelManifest) -> list[int]:

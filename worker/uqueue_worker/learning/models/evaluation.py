@@ -12,7 +12,13 @@ import numpy as np
 from uqueue_config.learning.feedback import ModelPerformanceData
 from uqueue_worker.learning.errors import PartialEvaluation
 from uqueue_worker.learning.metrics import FloatArray, IntArray
-from uqueue_worker.learning.models.explain import Importances, PredictProbabilities, occlusion
+from uqueue_worker.learning.models.explain import (
+    Explanation,
+    Importances,
+    PredictProbabilities,
+    check_explanation,
+    explained_by,
+)
 from uqueue_worker.learning.models.predictions import Predictions
 from uqueue_worker.learning.models.reports import feature_summaries, main_sensors
 from uqueue_worker.learning.models.sample_table import SampleTable
@@ -36,6 +42,9 @@ class EvaluationOptions:
     max_explained          so many of each list, the first ones, are explained; None explains all, 0 none
     top_n                  features that an explanation names
     all_raw_values         whether explanations carry the values of all features
+    explanation            by occlusion, SHAP (extra `learning-shap`) or permutation (`models.explain`)
+
+    Raises ValueError for an explanation that there is not, ActiveLearningError where its library is not installed.
     """
 
     uncertainty_threshold: float = 0.0
@@ -46,6 +55,10 @@ class EvaluationOptions:
     max_explained: int | None = None
     top_n: int = 5
     all_raw_values: bool = False
+    explanation: Explanation = "OCCLUSION"
+
+    def __post_init__(self) -> None:
+        check_explanation(self.explanation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +83,12 @@ def build_feedback(
 ) -> ModelPerformanceData:
     """Return the feedback for a table and the predictions of its rows.
 
-    Reported samples are explained by `explainer`, or else by occlusion through `predict_probabilities` (columns of the
-    model in, probabilities out); with neither, they are not explained. Raises PartialEvaluation if every row failed.
+    Reported samples are explained by `explainer`, or else as the options say through `predict_probabilities` (columns
+    of the model in, probabilities out); with neither, they are not explained. Raises PartialEvaluation if every row
+    failed.
     """
     reported = select(table, predictions, options)
-    importances = _explained(table, predictions, reported.explained, explainer, predict_probabilities)
+    importances = _explained(table, predictions, reported.explained, explainer, predict_probabilities, options)
     return feedback_of(
         table,
         predictions,
@@ -124,7 +138,11 @@ def feedback_of(
     duration_seconds: float | None = None,
     warnings: Sequence[str] = (),
 ) -> ModelPerformanceData:
-    """Return the feedback with these rows reported; `importances` are those of `reported.explained`, None for none."""
+    """Return the feedback with these rows reported; `importances` are those of `reported.explained`, None for none.
+
+    Raises ValueError for importances by another method than the options ask for.
+    """
+    _check_method(importances, options)
     outcome = outcome_of(table.labels, predictions)
     told = [*table.missing.warnings(), *metric_warnings(outcome, predictions), *_data_warnings(table, predictions)]
     if importances is not None and importances.warning:
@@ -163,13 +181,20 @@ def _explained(
     rows: IntArray,
     explainer: Explainer | None,
     predict: PredictProbabilities | None,
+    options: EvaluationOptions,
 ) -> Importances | None:
     if len(rows) == 0 or (explainer is None and predict is None):
         return None
     values, classes = table.values[rows], predictions.predicted[rows]
     if explainer is not None:
         return explainer(values, classes)
-    return None if predict is None else occlusion(values, table.spec, classes, predict)
+    return None if predict is None else explained_by(options.explanation, values, table.spec, classes, predict)
+
+
+def _check_method(found: Importances | None, options: EvaluationOptions) -> None:
+    """Raise ValueError where an interface that knows occlusion only was asked for something else."""
+    if found is not None and found.method == "OCCLUSION" != options.explanation:
+        raise ValueError(f"explained by {found.method}, and the options ask for {options.explanation}")
 
 
 def _data_warnings(table: SampleTable, predictions: Predictions) -> list[str]:

@@ -6,24 +6,28 @@ imputation constant in `model_matrix`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain, islice
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uqueue_config.learning.feature_path import READINGS, FeaturePath, parse_feature_path
+from uqueue_config.learning.feature_path import FeaturePath, Reducer, parse_feature_path
 from uqueue_config.learning.model_manifest import Feature, ModelManifest, feature_spec_fingerprint
 from uqueue_worker.learning.errors import FeatureMismatch
 from uqueue_worker.learning.metrics import FloatArray, IntArray
+from uqueue_worker.learning.models.path_walk import PathWalk, Sample
 from uqueue_worker.learning.models.reduction import NotNumeric, as_number, reduced
 
 Float32Array = NDArray[np.float32]
-Sample = Mapping[str, Any]
 MAX_MISSING_RATE = 0.5
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
-_Prefix = tuple[str | int, ...]
+_ROWS_AT_ONCE = 512
+_PLAIN = {float, int, bool, type(None)}
+Found = tuple[Any, ...] | list[Any]
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,11 @@ class FeatureSpec:
     def of(cls, manifest: ModelManifest, max_missing_rate: float = MAX_MISSING_RATE) -> Self:
         return cls(manifest.feature_spec, max_missing_rate)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(feature.name for feature in self.features)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         return feature_spec_fingerprint(self.features)
 
@@ -58,6 +62,35 @@ class FeatureSpec:
     def indicators(self) -> tuple[int, ...]:
         """The numbers of the features that have an indicator, in the order of the indicators' columns."""
         return tuple(number for number, feature in enumerate(self.features) if feature.indicator)
+
+    @cached_property
+    def fields(self) -> frozenset[str]:
+        """The names of all fields that the features' paths lead through."""
+        return frozenset(step for path in self.paths for step in path.segments if isinstance(step, str))
+
+    def found_in(self, sample: Sample) -> Found:
+        """Return what lies at the paths, with reducers applied; None where one does not reach.
+
+        Raises FeatureMismatch for what a reducer makes no number of.
+        """
+        found = self._walk(sample)
+        if not self._reducing:
+            return found
+        numbers = list(found)
+        for column, reducer in self._reducing:
+            try:
+                numbers[column] = reduced(found[column], reducer)
+            except NotNumeric as problem:
+                raise FeatureMismatch(reason=f"{self.paths[column]} {problem}") from None
+        return numbers
+
+    @cached_property
+    def _walk(self) -> PathWalk:
+        return PathWalk(self.paths)
+
+    @cached_property
+    def _reducing(self) -> tuple[tuple[int, Reducer], ...]:
+        return tuple((column, path.reducer) for column, path in enumerate(self.paths) if path.reducer is not None)
 
 
 @dataclass(frozen=True)
@@ -74,7 +107,7 @@ class MissingReport:
         return [f"{len(self.rates)} features are missing somewhere and were imputed; most of all {told}"]
 
 
-def feature_matrix(samples: Sequence[Sample], spec: FeatureSpec) -> tuple[Float32Array, MissingReport]:
+def feature_matrix(samples: Iterable[Sample], spec: FeatureSpec) -> tuple[Float32Array, MissingReport]:
     """Return what the model reads of samples, float32 (N, columns), and which features they lack.
 
     Raises FeatureMismatch for values that are no numbers and for features that too many samples lack.
@@ -84,17 +117,23 @@ def feature_matrix(samples: Sequence[Sample], spec: FeatureSpec) -> tuple[Float3
     return model_matrix(values, spec), report
 
 
-def feature_values(samples: Sequence[Sample], spec: FeatureSpec) -> FloatArray:
+def feature_values(samples: Iterable[Sample], spec: FeatureSpec) -> FloatArray:
     """Return the features as the samples have them, float64 (N, F), NaN where one is missing.
 
     Takes exported samples and raw ones. Raises FeatureMismatch for a value that is no number.
     """
-    found = np.empty((len(samples), len(spec.features)), dtype=np.float64)
-    reached: dict[_Prefix, list[Any]] = {}
-    for column, path in enumerate(spec.paths):
-        found[:, column] = _numbers(_reach(samples, path.segments, reached), path)
-    found[~(np.abs(found) <= _FLOAT32_MAX)] = np.nan
-    return found
+    rest = map(spec.found_in, samples)
+    parts = [values_of([], spec)]
+    while rows := list(islice(rest, _ROWS_AT_ONCE)):
+        parts.append(values_of(rows, spec))
+    return np.concatenate(parts)
+
+
+def values_of(rows: list[Found], spec: FeatureSpec) -> FloatArray:
+    """Return the same from what `spec.found_in` found in each sample."""
+    values = _numbers(rows, spec)
+    values[~(np.abs(values) <= _FLOAT32_MAX)] = np.nan
+    return values
 
 
 def check_missing(values: FloatArray, spec: FeatureSpec) -> MissingReport:
@@ -134,39 +173,18 @@ def scaled(matrix: Float32Array, manifest: ModelManifest) -> Float32Array:
     return np.hstack([standard, matrix[:, n_features:]]).astype(np.float32)
 
 
-def _reach(samples: Sequence[Sample], segments: _Prefix, reached: dict[_Prefix, list[Any]]) -> list[Any]:
-    """Return what lies at a path in each sample, None where it does not reach; shared beginnings are walked once."""
-    if segments not in reached:
-        if segments == READINGS:
-            reached[segments] = [readings_of(sample) for sample in samples]
-        elif not segments:
-            return list(samples)
-        else:
-            step = segments[-1]
-            above = _reach(samples, segments[:-1], reached)
-            reached[segments] = [_index(one, step) if isinstance(step, int) else _get(one, step) for one in above]
-    return reached[segments]
-
-
-def readings_of(sample: Sample) -> Any:
-    """Return the readings by sensor id, of an exported sample or of a raw one."""
-    container = sample.get("sensor_readings_map")
-    return sample.get("sensor_readings") if container is None else _get(container, "readings")
-
-
-def _get(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, Mapping) else None
-
-
-def _index(value: Any, place: int) -> Any:
-    listed = isinstance(value, list | tuple | np.ndarray) and place < len(value)
-    return value[place] if listed else None
-
-
-def _numbers(found: list[Any], path: FeaturePath) -> FloatArray:
-    try:
-        if path.reducer is None:
-            return np.array([as_number(one) for one in found], dtype=np.float64)
-        return np.array([reduced(one, path.reducer) for one in found], dtype=np.float64)
-    except NotNumeric as problem:
-        raise FeatureMismatch(reason=f"{path} {problem}") from None
+def _numbers(rows: list[Found], spec: FeatureSpec) -> FloatArray:
+    """Return rows as numbers: at once where they hold nothing else, and None."""
+    shape = len(rows), len(spec.features)
+    if _PLAIN.issuperset(map(type, chain.from_iterable(rows))):
+        try:
+            return np.array(rows, dtype=np.float64).reshape(shape)
+        except OverflowError:
+            pass  # an integer beyond float64
+    values = np.empty(shape)
+    for column, path in enumerate(spec.paths):
+        try:
+            values[:, column] = [as_number(row[column]) for row in rows]
+        except NotNumeric as problem:
+            raise FeatureMismatch(reason=f"{path} {problem}") from None
+    return values

@@ -14,6 +14,7 @@ from uqueue_worker.learning.errors import ModelIntegrity
 from uqueue_worker.learning.metrics import FloatArray
 from uqueue_worker.learning.models.features import Float32Array, scaled
 from uqueue_worker.learning.models.predictions import Predictions, member_means
+from uqueue_worker.learning.models.shapley import TreeModel
 
 BATCH_ROWS = 512
 #: From columns as the file wants them, float32 (n, columns), to members' probabilities (n, M, K).
@@ -22,11 +23,13 @@ Run = Callable[[Float32Array], NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """`weights` are the coefficients of a linear model of its columns as they come, (K or 1, columns), or None."""
+    """`weights` are the coefficients of a linear model of its columns as they come, (K or 1, columns), or None; `trees`
+    the trees of scikit-learn that its probabilities are the means of, or None."""
 
     manifest: ModelManifest
     run: Run
     weights: FloatArray | None = None
+    trees: TreeModel | None = None
 
     def members(self, matrix: Float32Array) -> NDArray[Any]:
         """Return members' probabilities (n, M, K). Raises ModelIntegrity where the model answers something else."""

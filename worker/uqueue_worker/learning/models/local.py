@@ -18,7 +18,7 @@ from uqueue_worker.learning.interfaces import DatasetType, FilePathType, ModelIn
 from uqueue_worker.learning.metrics import FloatArray, IntArray
 from uqueue_worker.learning.models.datasets import open_dataset
 from uqueue_worker.learning.models.evaluation import EvaluationOptions, Explainer, build_feedback
-from uqueue_worker.learning.models.explain import Importances, coefficients, occlusion
+from uqueue_worker.learning.models.explain import Explanation, Importances, coefficients, explained_by
 from uqueue_worker.learning.models.features import MAX_MISSING_RATE, FeatureSpec
 from uqueue_worker.learning.models.formats import load_model
 from uqueue_worker.learning.models.handle import FeedbackHandle
@@ -26,7 +26,7 @@ from uqueue_worker.learning.models.loaded import LoadedModel
 from uqueue_worker.learning.models.place import FolderPlace, InProcessPlace, ModelPlace, PathPlace
 from uqueue_worker.learning.models.predictions import Predictions
 from uqueue_worker.learning.models.reports import feature_summaries
-from uqueue_worker.learning.models.sample_table import SampleTable, read_table
+from uqueue_worker.learning.models.sample_table import SampleTable, read_table, times_needed
 from uqueue_worker.learning.observability.metrics import timed_feedback
 
 Dataset = DatasetType | FilePathType | Path
@@ -115,7 +115,7 @@ class LocalModelInterface(ModelInterface):
         model = self.model(tag)
         table = self._table(samples, model.manifest)
         said = model.predictions(table.matrix)
-        importances = _explainer(model, table.spec)(table.values, said.predicted)
+        importances = _explainer(model, table.spec, self.options.explanation)(table.values, said.predicted)
         targets = [model.manifest.classes[number] for number in said.predicted.tolist()]
         told = feature_summaries(importances, table.values, table.spec, targets, top_n)
         return [FeatureSummary.model_validate(one) for one in told]
@@ -168,8 +168,8 @@ class LocalModelInterface(ModelInterface):
     def _table(
         self, dataset: Dataset, manifest: ModelManifest, is_cancelled: Callable[[], bool] = _never
     ) -> SampleTable:
-        opened = open_dataset(dataset, self._data_roots)
         spec = FeatureSpec.of(manifest, self._max_missing_rate)
+        opened = open_dataset(dataset, self._data_roots, times_needed(spec, self._label))
         samples = _until(opened.samples, is_cancelled)
         return read_table(samples, spec, identifier=opened.identifier, label=self._label)
 
@@ -182,7 +182,7 @@ class LocalModelInterface(ModelInterface):
         return build_feedback(
             table,
             said,
-            explainer=_explainer(model, table.spec),
+            explainer=_explainer(model, table.spec, self.options.explanation),
             options=self.options,
             conformal_q=model.manifest.uncertainty.conformal_q,
             duration_seconds=time.monotonic() - started,
@@ -194,13 +194,13 @@ def _refuse(options: dict[str, Any]) -> None:
         raise TypeError(f"there is no option {', '.join(options)}")
 
 
-def _explainer(model: LoadedModel, spec: FeatureSpec) -> Explainer:
+def _explainer(model: LoadedModel, spec: FeatureSpec, method: Explanation) -> Explainer:
     weights = model.weights
 
     def explain(values: FloatArray, classes: IntArray) -> Importances:
-        if weights is not None:
+        if weights is not None and method == "OCCLUSION":  # what is asked for by name is what comes
             return coefficients(values, spec, classes, weights)
-        return occlusion(values, spec, classes, model.probabilities)
+        return explained_by(method, values, spec, classes, model.probabilities, model.trees)
 
     return explain
 

@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,17 +17,19 @@ from uqueue_worker.learning.metrics import FloatArray
 from uqueue_worker.learning.models.features import (
     FeatureSpec,
     Float32Array,
+    Found,
     MissingReport,
     check_missing,
-    feature_values,
     model_matrix,
-    readings_of,
+    values_of,
 )
 from uqueue_worker.learning.models.labels import label_of
+from uqueue_worker.learning.models.path_walk import readings_of
 from uqueue_worker.learning.sensors import DEFAULT_SENSOR_ID_TO_TYPE_MAPPING
 
-BATCH_ROWS = 512
 METADATA = "sample_metadata"
+_ROWS_AT_ONCE = 512
+_Key = tuple[tuple[Any, ...], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,19 +67,23 @@ class SampleTable:
 def read_table(
     samples: Iterable[Mapping[str, Any]], spec: FeatureSpec, *, identifier: str | None = None, label: str | None = None
 ) -> SampleTable:
-    """Return the table of samples, of which 512 are held at a time.
+    """Return the table of samples, of which one is held at a time.
 
     Without an identifier the data set is named by the SHA-256 of what the table holds. Raises EmptyDataset,
     DatasetFormat for what is no sample or has no `sample_id`, and FeatureMismatch.
     """
     name = identifier or "the list given"
     reader = _Reader(spec, label, name)
-    rest = iter(samples)
-    while batch := list(islice(rest, BATCH_ROWS)):
-        reader.add(batch)
+    for sample in samples:
+        reader.add(sample)
     if not reader.ids:
         raise EmptyDataset(dataset=name)
     return reader.table(identifier)
+
+
+def times_needed(spec: FeatureSpec, label: str | None) -> frozenset[str] | None:
+    """Return the fields whose times a table of samples needs as they are, for `open_dataset`; None is all of them."""
+    return spec.fields if label is None else None
 
 
 def sensor_of(path: FeaturePath) -> str | None:
@@ -95,23 +100,38 @@ class _Reader:
         self._spec = spec
         self._label = label
         self._name = name
+        self._rows: list[Found] = []
         self._values: list[FloatArray] = []
         self._labels: list[str | None] = []
         self._scenarios: list[str | None] = []
         self._seconds: list[float | None] = []
-        self._read_by: list[set[str]] = []
+        self._read_by: list[frozenset[str]] = []
+        self._known: dict[_Key, frozenset[str]] = {}
         named = (sensor_of(path) for path in spec.paths if path.segments[0] == METADATA)
         self._scalar_sensors = {*DEFAULT_SENSOR_ID_TO_TYPE_MAPPING, *(one for one in named if one is not None)}
 
-    def add(self, batch: list[Mapping[str, Any]]) -> None:
-        for sample in batch:
-            self._add_facts(sample)
-        self._values.append(feature_values(batch, self._spec))
+    def add(self, sample: Any) -> None:
+        is_object = type(sample) is dict or isinstance(sample, Mapping)  # a dict is told at once
+        given = sample.get("sample_id") if is_object else None
+        if given is None:
+            what = "it has no sample_id" if is_object else "it is no object"
+            raise DatasetFormat(dataset=self._name, reason=f"sample {len(self.ids)}: {what}")
+        self.ids.append(str(given))
+        self._labels.append(label_of(sample, self._label))
+        scenario = sample.get("scenario_id")
+        self._scenarios.append(None if scenario is None else str(scenario))
+        self._seconds.append(_seconds(sample))
+        self._read_by.append(self._sensors(sample))
+        self._rows.append(self._spec.found_in(sample))
+        if len(self._rows) == _ROWS_AT_ONCE:
+            self._reckon()
 
     def table(self, identifier: str | None) -> SampleTable:
+        self._reckon()
         values = np.concatenate(self._values)
-        sensors = sorted(set().union(*self._read_by))
-        present = np.array([[sensor in read for sensor in sensors] for read in self._read_by], dtype=bool)
+        sensors = sorted(set().union(*self._known.values()))
+        rows = {read: [sensor in read for sensor in sensors] for read in self._known.values()}
+        present = np.array([rows[read] for read in self._read_by], dtype=bool)
         return SampleTable(
             spec=self._spec,
             identifier=identifier or f"list#sha256:{self._fingerprint(values)}",
@@ -125,26 +145,20 @@ class _Reader:
             missing=check_missing(values, self._spec),
         )
 
-    def _add_facts(self, sample: Any) -> None:
-        given = sample.get("sample_id") if isinstance(sample, Mapping) else None
-        if given is None:
-            what = "it has no sample_id" if isinstance(sample, Mapping) else "it is no object"
-            raise DatasetFormat(dataset=self._name, reason=f"sample {len(self.ids)}: {what}")
-        self.ids.append(str(given))
-        self._labels.append(label_of(sample, self._label))
-        scenario = sample.get("scenario_id")
-        self._scenarios.append(None if scenario is None else str(scenario))
-        self._seconds.append(_seconds(sample))
-        self._read_by.append(self._sensors(sample))
+    def _reckon(self) -> None:
+        self._values.append(values_of(self._rows, self._spec))
+        self._rows = []
 
-    def _sensors(self, sample: Mapping[str, Any]) -> set[str]:
-        readings = readings_of(sample)
-        found = {str(name) for name, reading in readings.items() if reading is not None} if readings else set()
-        for key, value in (sample.get(METADATA) or {}).items():
-            sensor, bar, _ = key.partition("__")
-            if bar and value is not None and sensor in self._scalar_sensors:
-                found.add(sensor)
-        return found
+    def _sensors(self, sample: Mapping[str, Any]) -> frozenset[str]:
+        """Return the sensors of a sample; most samples have the same ones, told by keys and types alone."""
+        readings, told = readings_of(sample) or {}, sample.get(METADATA) or {}
+        key = (*readings,), (*map(type, readings.values()),), (*told,), (*map(type, told.values()),)
+        if key not in self._known:
+            found = {str(name) for name, reading in readings.items() if reading is not None}
+            scalars = (name.partition("__") for name, value in told.items() if value is not None)
+            found |= {sensor for sensor, bar, _ in scalars if bar and sensor in self._scalar_sensors}
+            self._known[key] = frozenset(found)
+        return self._known[key]
 
     def _fingerprint(self, values: FloatArray) -> str:
         digest = hashlib.sha256(self._spec.fingerprint.encode())
@@ -155,5 +169,7 @@ class _Reader:
 
 def _seconds(sample: Mapping[str, Any]) -> float | None:
     value = sample.get("scenario_timestep_seconds", sample.get("timestamp_scenario_seconds"))
+    if type(value) is float:  # what files hold
+        return value if 0 <= value < math.inf else None
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if number and math.isfinite(value) and value >= 0 else None

@@ -22,6 +22,9 @@ from uqueue_worker.learning.models.features import (
     model_matrix,
 )
 from uqueue_worker.learning.models.labels import label_of
+from uqueue_worker.learning.models.out_of_bag import out_of_bag_scores, quantile
+
+CONFORMAL_ALPHA = 0.1
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,9 @@ class ForestSettings:
 class FittedForest:
     """A trained forest and what its manifest says of it.
 
-    features  with the imputation constants, means, deviations and medians of the training data
-    forest    a RandomForestClassifier whose classes are numbers of `classes`
+    features     with the imputation constants, means, deviations and medians of the training data
+    forest       a RandomForestClassifier whose classes are numbers of `classes`
+    conformal_q  of the out-of-bag samples, which is approximate (`out_of_bag`); None where they are too few
     """
 
     classes: tuple[str, ...]
@@ -46,6 +50,7 @@ class FittedForest:
     forest: Any
     training_data: TrainingData
     training: dict[str, Any]
+    conformal_q: float | None = None
 
     def members(self, matrix: Float32Array) -> FloatArray:
         """Return the trees' probabilities, float64 (n, trees, K)."""
@@ -62,8 +67,9 @@ def train(
     seed: int,
     settings: ForestSettings = ForestSettings(),
     label: str | None = None,
+    conformal_alpha: float = CONFORMAL_ALPHA,
 ) -> FittedForest:
-    """Train on labelled samples, exported or raw; those without a label are left out.
+    """Train on labelled samples, exported or raw, as `train_on` does; those without a label are left out.
 
     `features` are entries of a manifest or plain feature paths. Raises EmptyDataset, DatasetFormat for labels that are
     not in `classes` or are all the same, and FeatureMismatch.
@@ -73,7 +79,10 @@ def train(
     labels = [label_of(sample, label) for sample in listed]
     rows = [row for row, one in enumerate(labels) if one is not None]
     values = feature_values([listed[row] for row in rows], spec)
-    return train_on(values, [str(labels[row]) for row in rows], spec.features, classes, seed=seed, settings=settings)
+    known = [str(labels[row]) for row in rows]
+    return train_on(
+        values, known, spec.features, classes, seed=seed, settings=settings, conformal_alpha=conformal_alpha
+    )
 
 
 def train_on(
@@ -84,8 +93,12 @@ def train_on(
     *,
     seed: int,
     settings: ForestSettings = ForestSettings(),
+    conformal_alpha: float = CONFORMAL_ALPHA,
 ) -> FittedForest:
-    """Train on features as samples have them, (N, F) with NaN where one is missing, and on labels (N,)."""
+    """Train on features as samples have them, (N, F) with NaN where one is missing, and on labels (N,).
+
+    `conformal_alpha` is the share of new samples whose conformal set may lack the true class (`out_of_bag`).
+    """
     true = _class_numbers(labels, classes)
     check_missing(values, FeatureSpec(tuple(features)))
     described = describe(features, values)
@@ -94,10 +107,12 @@ def train_on(
 
     forest = RandomForestClassifier(**asdict(settings), random_state=seed, n_jobs=1)
     forest.fit(matrix, true)
+    conformal_q = quantile(out_of_bag_scores(forest, matrix, true), conformal_alpha)
     training = {"estimator": "RandomForestClassifier", **asdict(settings), "random_state": seed, **_versions()}
+    training["conformal_alpha"] = conformal_alpha
     training["samples_per_class"] = dict(sorted(Counter(labels).items()))
     data = TrainingData(fingerprint=fingerprint(values, labels), n=len(labels))
-    return FittedForest(tuple(classes), described, forest, data, training)
+    return FittedForest(tuple(classes), described, forest, data, training, conformal_q)
 
 
 def describe(features: Sequence[Feature], values: FloatArray) -> tuple[Feature, ...]:

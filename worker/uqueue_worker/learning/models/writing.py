@@ -45,12 +45,16 @@ def write_forest(
 
     The version is named by `key`, the idempotency key of whoever trains, or else by the content. Where that version is
     there already, it is returned as it is and nothing is written. `dataset` is what the training data are called.
+    `conformal_q` takes the place of the quantile that training found.
     """
     data = forest_onnx(fitted)
     version = version_name(key) if key is not None else _content_name(data, fitted)
     n_trees = len(fitted.forest.estimators_)
     method = "single_model" if n_trees == 1 else "ensemble"
     told = fitted.training_data
+    declared = UncertaintyDeclaration(
+        method=method, members=n_trees, conformal_q=fitted.conformal_q if conformal_q is None else conformal_q
+    )
     manifest = ModelManifest(
         model=_checked_name(model),
         version=version,
@@ -60,7 +64,7 @@ def write_forest(
         created=created or datetime.now(UTC),
         classes=fitted.classes,
         feature_spec=fitted.features,
-        uncertainty=UncertaintyDeclaration(method=method, members=n_trees, conformal_q=conformal_q),
+        uncertainty=declared,
         metrics=dict(metrics or {}),
         training_data=(TrainingData(fingerprint=told.fingerprint, n=told.n, name=dataset),),
         training=fitted.training,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uqueue_config.learning.feedback import ModelPerformanceData
 from uqueue_config.learning.runs import CycleRecord, Evaluation, RunRecord
 from uqueue_config.learning.scenario import ScenarioDefinition
 from uqueue_config.learning.spots import WeakSpot
 from uqueue_config.learning.suggestions import CreateScenario, ModifyScenario
+
+if TYPE_CHECKING:
+    from uqueue_worker.learning.engine.store import PartTime
 
 TARGETED = "targeted"
 
@@ -62,6 +65,7 @@ class ReportData:
     scenarios           by id: those of the pool's samples, and those that the run made
     parents             by scenario id, the scenario that it is a variation of
     commands            what was typed, for people who want to do it again
+    parts               when the parts of its steps were done
     """
 
     run: RunRecord
@@ -74,6 +78,7 @@ class ReportData:
     comparison: Comparison | None = None
     commands: tuple[str, ...] = ()
     machine: Mapping[str, Any] = field(default_factory=dict)
+    parts: Sequence[PartTime] = ()
 
     @property
     def metric(self) -> str:

@@ -12,18 +12,21 @@ from uqueue_worker.learning.report.data import Comparison, ReportData
 from uqueue_worker.learning.report.headline import sentences
 from uqueue_worker.learning.report.paired import gains, mean_curve, needed
 from uqueue_worker.learning.report.spots import Told, positions_of, told_spots
+from uqueue_worker.learning.report.work import cost_of, totals, work_json, works_of
 
 _CELLS_THAT_RUN = ("=", "+", "-", "@", "\t", "\r")
 
 
 def report_json(data: ReportData) -> dict[str, Any]:
-    """Return what JSON can carry: the records of the run, its weak spots in words, and the comparison."""
+    """Return what JSON can carry: the records of the run, its weak spots in words, its cost and the comparison."""
     told = told_spots(data, positions_of(data))
     return {
         "findings": sentences(data),
         "run": data.run.model_dump(mode="json"),
         "cycles": [cycle.model_dump(mode="json") for cycle in data.cycles],
         "weak_spots": [_spot(one) for one in told],
+        "cost": cost_of(data),
+        "work": work_json(data),
         "comparison": None if data.comparison is None else comparison_json(data.comparison),
         "commands": list(data.commands),
         "machine": dict(data.machine),
@@ -54,18 +57,19 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def report_csv(data: ReportData) -> str:
-    """Return one line per cycle and weak spot, with the metrics of the cycle. Cells that a spreadsheet would run as a
-    formula begin with an apostrophe."""
+    """Return one line per cycle and weak spot, with the metrics and the cost of the cycle. Cells that a spreadsheet
+    would run as a formula begin with an apostrophe."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_HEAD)
-    told = told_spots(data, positions_of(data))
+    writer.writerow([*_HEAD, *_COST])
+    told, works = told_spots(data, positions_of(data)), works_of(data)
     for cycle in data.done:
+        cost = totals(one for one in works if one.cycle == cycle.cycle)
         metrics = [_metric(one, data.metric) for one in (cycle.test_before, cycle.test_after)]
         shared = [cycle.cycle + 1, cycle.promoted, cycle.samples_generated, *metrics]
         own: Sequence[Told | None] = [one for one in told if one.cycle == cycle.cycle] or [None]
         for one in own:
-            writer.writerow([*shared, *map(_cell, _columns(one))])
+            writer.writerow([*shared, *map(_cell, _columns(one)), *(cost[name] for name in _COST)])
     return out.getvalue()
 
 
@@ -73,6 +77,9 @@ _HEAD = (
     "cycle", "promoted", "samples_generated", "test_before", "test_after", "rank", "weakness_id", "type", "class",
     "sensor_id", "region", "priority", "samples", "recall_before", "recall_after", "pool_samples_in_region",
 )  # fmt: skip
+
+
+_COST = ("parts", "parts_failed", "part_tries", "work_seconds")
 
 
 def _columns(told: Told | None) -> list[Any]:

@@ -29,6 +29,7 @@ def _pairs(data: ReportData) -> Html:
     versions = next((cycle.code_versions for cycle in reversed(data.cycles) if cycle.code_versions), {})
     rows = [
         ("Run", data.run.run_id),
+        *((("Continues run", data.run.config.continues),) if data.run.config.continues else ()),
         ("Configuration (SHA-256)", data.run.config_hash),
         ("Random seed", data.run.config.random_seed),
         ("Started", data.run.created_at_utc.isoformat(timespec="seconds")),

@@ -40,7 +40,7 @@ def _row(data: ReportData, told: Told, anchors: Mapping[str, str]) -> list[objec
     spot = told.spot
     return [
         told.rank,
-        _KINDS[spot.type],
+        _kind(told),
         told.label,
         spot.sensor_id or "–",
         element("span", told.region.removeprefix(f"{told.label}, "), class_="long", title=spot.weakness_id),
@@ -52,6 +52,12 @@ def _row(data: ReportData, told: Told, anchors: Mapping[str, str]) -> list[objec
         _links(told, anchors),
         _features(told),
     ]
+
+
+def _kind(told: Told) -> str:
+    """Return what sort of weak spot it is, and where it comes from if feedback on the pool did not name it."""
+    origin = told.spot.details.get("origin")
+    return f"{_KINDS[told.spot.type]} ({origin})" if isinstance(origin, str) else _KINDS[told.spot.type]
 
 
 def _bar(told: Told) -> Html | str:

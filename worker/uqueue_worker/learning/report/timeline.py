@@ -1,4 +1,4 @@
-"""The seventh part: how long the steps took, and what they cost."""
+"""The seventh part: how long the steps took, when their parts ran, and what they cost."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from uqueue_config.learning.runs import CycleState
 from uqueue_worker.learning.report import charts
 from uqueue_worker.learning.report.charts import Axis
 from uqueue_worker.learning.report.data import ReportData
+from uqueue_worker.learning.report.lanes import lanes
 from uqueue_worker.learning.report.markup import Html, element, folded, table
+from uqueue_worker.learning.report.work import cost_of
 
 _ORDER = get_args(CycleState)
 _WIDTH, _LEFT, _RIGHT, _ROW = 900.0, 80.0, 880.0, 30.0
 
 
 def timeline(data: ReportData) -> Html:
-    """Return the section of steps: a row for each cycle, a bar for each state, as long as its work took."""
+    """Return the section of steps: a row for each cycle, a bar for each state, as long as its work took; and of parts:
+    when they ran, and what they cost."""
     parts: list[Html | None] = [element("h2", "Time and cost", id="timeline")]
     states = _states(data)
     if not states:
-        parts.append(element("p", "No step has been timed.", class_="empty"))
+        parts += [element("p", "No step has been timed.", class_="empty"), *lanes(data)]
         return element("section", *parts, aria_labelledby="timeline")
     longest = max(sum(cycle.seconds.values()) for cycle in data.cycles)
     axis = Axis(0, longest or 1.0, _LEFT, _RIGHT)
@@ -46,6 +49,7 @@ def timeline(data: ReportData) -> Html:
         picture,
         element("p", _cost(data), class_="note"),
         _table(data, states),
+        *lanes(data),
     ]
     return element("section", *parts, aria_labelledby="timeline")
 
@@ -62,13 +66,14 @@ def _swatch(index: int) -> Html:
 
 
 def _cost(data: ReportData) -> str:
-    total = sum(sum(cycle.seconds.values()) for cycle in data.cycles)
-    rejected = sum(cycle.samples_rejected for cycle in data.cycles)
-    passed = (data.run.updated_at_utc - data.run.created_at_utc).total_seconds()
+    total, cost = sum(sum(cycle.seconds.values()) for cycle in data.cycles), cost_of(data)
+    parts = (
+        f" {cost['parts']} parts in {cost['part_tries']} tries took {cost['work_seconds']:.0f} s of work, some of it "
+        f"at the same time; {cost['parts_failed']} of them failed."
+    )
     return (
-        f"{passed:.0f} s from the run's creation to its last change; the work of all steps, some of it "
-        f"at the same time, took {total:.0f} s. "
-        f"{data.run.samples_spent} samples made, {rejected} rejected."
+        f"{cost['elapsed_seconds']:.0f} s from the run's creation to its last change; its steps took {total:.0f} s. "
+        f"{cost['samples_made']} samples made, {cost['samples_rejected']} rejected.{parts if cost['parts'] else ''}"
     )
 
 

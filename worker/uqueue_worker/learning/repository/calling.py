@@ -29,13 +29,14 @@ class Calls(ABC):
     """Reads and writes of a repository, each in a transaction of its own.
 
     breaker  asked before each call; none unless given
-    copies   so many answers to look-ups by id, category and class are kept, and given again, with a warning in the
-             log, while the database does not answer; 0 raises instead. Writes are never pretended.
+    copies   while the database does not answer, what was read before is given again, with a warning in the log: the
+             latest answers to the same question, of so many scenarios in all. 0 raises instead. Writes are never
+             pretended, and what was not there is asked for again.
     """
 
     def __init__(self, breaker: Breaker | None = None, copies: int = 0) -> None:
         self._breaker = breaker
-        self._copies = _Copies(copies)
+        self._copies = Copies(copies)
 
     @abstractmethod
     def _reading(self, work: Callable[[Backend], Result]) -> Result:
@@ -56,7 +57,7 @@ class Calls(ABC):
                 raise
             _LOG.warning("the repository does not answer; %s is answered from a copy: %s", op, error)
             return copied[0]
-        if asked is not None:
+        if asked is not None and answer is not None:
             self._copies.keep((op, asked), answer)
         return answer
 
@@ -70,26 +71,36 @@ class Calls(ABC):
             yield
 
 
-class _Copies:
-    """The latest answers to so many questions; threads share it."""
+class Copies:
+    """The latest answers, of so many scenarios in all; threads share it."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()
         self._kept: OrderedDict[Hashable, tuple[Any]] = OrderedDict()
+        self._scenarios = 0
 
     def get(self, question: Hashable) -> tuple[Any] | None:
         with self._lock:
             return self._kept.get(question)
 
     def keep(self, question: Hashable, answer: Any) -> None:
-        if self._most == 0:
+        if _scenarios_in(answer) > self._most:
             return
         with self._lock:
+            self._forget(question)
             self._kept[question] = (answer,)
-            self._kept.move_to_end(question)
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+            self._scenarios += _scenarios_in(answer)
+            while self._scenarios > self._most:
+                self._forget(next(iter(self._kept)))
+
+    def _forget(self, question: Hashable) -> None:
+        if question in self._kept:
+            self._scenarios -= _scenarios_in(self._kept.pop(question)[0])
+
+
+def _scenarios_in(answer: Any) -> int:
+    return max(len(answer), 1) if isinstance(answer, list) else 1
 
 
 @contextmanager

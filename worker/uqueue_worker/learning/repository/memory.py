@@ -14,7 +14,7 @@ from uqueue_worker.learning.repository.filters import Filters
 from uqueue_worker.learning.repository.identity import key_of
 from uqueue_worker.learning.repository.jsonvalues import contains
 from uqueue_worker.learning.repository.matching import matches, rank
-from uqueue_worker.learning.repository.paging import Position, Request
+from uqueue_worker.learning.repository.paging import Place, Position, Request, most_ranked
 from uqueue_worker.learning.repository.repository import ScenarioRepository
 from uqueue_worker.learning.repository.stored import Change, StoredScenario
 
@@ -119,11 +119,27 @@ class _Memory:
         for row in self._rows.values():
             worth = 0.0 if request.query is None else rank(row, request.query)
             if worth is not None and matches(row, request.filters):
-                place = Position(worth, row.updated_at or _BEGINNING, row.key)
-                if request.after is None or _order(place) < _order(request.after):
-                    found.append((row, place))
-        return sorted(found, key=lambda pair: _order(pair[1]), reverse=True)
+                found.append((row, Position(worth, row.updated_at or _BEGINNING, row.key)))
+        if request.query is not None:
+            oldest = _oldest_ranked(request.query, request.after, [position.place for _, position in found])
+            found = [(row, _bounded(position, oldest)) for row, position in found]
+        shown = [pair for pair in found if request.after is None or _order(pair[1]) < _order(request.after)]
+        return sorted(shown, key=lambda pair: _order(pair[1]), reverse=True)
 
 
-def _order(position: Position) -> tuple[float, datetime, UUID]:
-    return position.rank, position.updated_at, position.key
+def _oldest_ranked(query: str, after: Position | None, places: list[Place]) -> Place | None:
+    """Return where the ranked matches end, None if all are ranked. It stays the same over all pages."""
+    if after is not None:
+        return after.place if after.rank is None else after.oldest_ranked
+    most = most_ranked(query)
+    return sorted(places, reverse=True)[most - 1] if len(places) > most else None
+
+
+def _bounded(position: Position, oldest: Place | None) -> Position:
+    if oldest is not None and position.place < oldest:
+        return replace(position, rank=None)
+    return replace(position, oldest_ranked=oldest)
+
+
+def _order(position: Position) -> tuple[bool, float, datetime, UUID]:
+    return position.rank is not None, position.rank or 0.0, position.updated_at, position.key

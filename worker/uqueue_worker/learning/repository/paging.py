@@ -17,29 +17,54 @@ from uqueue_worker.learning.repository.terms import alternatives
 _MAX_QUERY_CHARACTERS = 1000
 _MAX_CURSOR_CHARACTERS = 500
 _MAX_TERMS = 50
+#: So many matches are ranked, because ranking is what takes time.
+MOST_RANKED = 1000
+_TERMS_AT_MOST_RANKED = 8
+#: A row among all by its latest update: the time of it, and its key.
+Place = tuple[datetime, UUID]
 
 
 @dataclass(frozen=True)
 class Position:
-    """The place of a row in the order of a search: rank (0 without a query), time of the last update, key."""
+    """The place of a row in the order of a search.
 
-    rank: float
+    rank           0 without a query; None for a row behind those that are ranked
+    oldest_ranked  where those end that are ranked; None if all are
+    """
+
+    rank: float | None
     updated_at: datetime
     key: UUID
+    oldest_ranked: Place | None = None
+
+    @property
+    def place(self) -> Place:
+        return self.updated_at, self.key
+
+    @property
+    def ranked_all(self) -> bool:
+        """Whether all matches are ranked, this one and the others."""
+        return self.rank is not None and self.oldest_ranked is None
 
     def to_cursor(self) -> str:
-        told = [self.rank, self.updated_at.astimezone(UTC).isoformat(), str(self.key)]
+        told = [self.rank, *_written(self.place), *(_written(self.oldest_ranked) if self.oldest_ranked else ())]
         return base64.urlsafe_b64encode(json.dumps(told).encode()).decode().rstrip("=")
 
 
 @dataclass(frozen=True)
 class Request:
-    """A checked search: the best first if there is a query, the latest update first otherwise."""
+    """A checked search: the latest update first, and if there is a query, the best first among the latest matches."""
 
     filters: Filters
     query: str | None = None
     limit: int = 50
     after: Position | None = None
+
+
+def most_ranked(query: str) -> int:
+    """Return how many matches of a query are ranked, the latest ones; more than eight terms make it fewer."""
+    terms = sum(map(len, alternatives(query)))
+    return MOST_RANKED * _TERMS_AT_MOST_RANKED // max(_TERMS_AT_MOST_RANKED, terms)
 
 
 def read_request(filters: Filters, query: Any, limit: Any, cursor: Any) -> Request:
@@ -51,7 +76,10 @@ def read_request(filters: Filters, query: Any, limit: Any, cursor: Any) -> Reque
     words = query.strip() if query else None
     if words and sum(map(len, alternatives(words))) > _MAX_TERMS:
         raise ScenarioInvalid(reason=f"query: expected at most {_MAX_TERMS} words and phrases")
-    return Request(filters, words or None, limit, None if cursor is None else _position(cursor))
+    after = None if cursor is None else _position(cursor)
+    if after is not None and not words:
+        after = Position(0.0, *after.place)
+    return Request(filters, words or None, limit, after)
 
 
 def _storable(text: Any, limit: int) -> bool:
@@ -65,9 +93,21 @@ def _position(cursor: Any) -> Position:
         if not isinstance(cursor, str) or len(cursor) > _MAX_CURSOR_CHARACTERS:
             raise ValueError("no cursor")
         told = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
-        rank, moment, key = float(told[0]), datetime.fromisoformat(told[1]), UUID(told[2])
-        if not math.isfinite(rank) or moment.tzinfo is None or len(told) != 3:
+        rank, oldest = None if told[0] is None else float(told[0]), _place(told[3:]) if told[3:] else None
+        if not math.isfinite(rank or 0.0) or (rank is None and oldest is not None):
             raise ValueError("no cursor")
-        return Position(rank, moment, key)
+        return Position(rank, *_place(told[1:3]), oldest)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError):
         raise ScenarioInvalid(reason="cursor: expected the one that the page before gave") from None
+
+
+def _written(place: Place) -> tuple[str, str]:
+    return place[0].astimezone(UTC).isoformat(), str(place[1])
+
+
+def _place(told: list[Any]) -> Place:
+    moment, key = told
+    found = datetime.fromisoformat(moment)
+    if found.tzinfo is None:
+        raise ValueError("no cursor")
+    return found, UUID(key)

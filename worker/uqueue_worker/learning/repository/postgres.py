@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any, LiteralString, TypeVar
 from uuid import UUID
 
@@ -13,14 +15,14 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from uqueue_worker.learning.errors import ScenarioConflict, ScenarioInvalid
-from uqueue_worker.learning.repository import selecting
+from uqueue_worker.learning.repository import ranking, selecting
 from uqueue_worker.learning.repository.connection import Connection, Database, lock_key
 from uqueue_worker.learning.repository.filters import Filters
 from uqueue_worker.learning.repository.identity import key_of
 from uqueue_worker.learning.repository.paging import Position, Request
 from uqueue_worker.learning.repository.repository import ScenarioRepository
 from uqueue_worker.learning.repository.rows import WRITTEN, stored_of, values_of
-from uqueue_worker.learning.repository.selecting import COLUMNS, TABLE
+from uqueue_worker.learning.repository.selecting import COLUMNS, TABLE, Statement
 from uqueue_worker.learning.repository.stored import Change, StoredScenario
 
 Result = TypeVar("Result")
@@ -102,9 +104,14 @@ class _Rows:
         return [stored for _, stored in _readable(rows)]
 
     def page(self, request: Request) -> list[tuple[StoredScenario, Position]]:
-        statement = selecting.page(request)
-        rows = self._connection.execute(statement.sql, statement.values).fetchall()
-        return [(stored, Position(row["rank"], row["updated_at"], stored.key)) for row, stored in _readable(rows)]
+        statement = self._statements(request)
+        found: list[tuple[StoredScenario, Position]] = []
+        asked: Request | None = request
+        while asked is not None:
+            rows = self._planned(statement(asked))
+            found += [(stored, _position(row)) for row, stored in _readable(rows)]
+            asked = _following(asked, rows, request.limit - len(found))
+        return found
 
     def alike(self, behaviour_hash: str) -> StoredScenario | None:
         where: LiteralString = "behaviour_hash = %s and archived_at is null order by created_at, scenario_id"
@@ -127,6 +134,17 @@ class _Rows:
     def alone(self, name: str) -> None:
         self._connection.execute("select pg_advisory_xact_lock(%s)", [lock_key(name)])
 
+    def _statements(self, request: Request) -> Callable[[Request], Statement]:
+        """Return what makes the statements of a search: words need some preparation."""
+        if request.query is None:
+            return selecting.page
+        (prepared,) = self._planned(ranking.preparing(request))
+        return partial(ranking.page, prepared=prepared)
+
+    def _planned(self, statement: Statement) -> list[dict[str, Any]]:
+        """Return the rows of a statement that is planned for its values, because plans depend on how many match."""
+        return self._connection.execute(statement.sql, statement.values, prepare=False).fetchall()
+
     def _find(self, key: UUID, scenario_id: str, alone: bool) -> StoredScenario | None:
         query: LiteralString = f"{_FIND} for no key update" if alone else _FIND
         row = self._connection.execute(query, [key, scenario_id]).fetchone()
@@ -135,6 +153,24 @@ class _Rows:
     def _one(self, where: LiteralString, values: list[Any]) -> StoredScenario | None:
         row = self._connection.execute(f"select {COLUMNS} from {TABLE} where {where} limit 1", values).fetchone()
         return None if row is None else stored_of(row)
+
+
+def _position(row: dict[str, Any]) -> Position:
+    oldest = None if row["oldest_key"] is None else (row["oldest_at"], row["oldest_key"])
+    return Position(row["rank"], row["updated_at"], row["scenario_id"], oldest)
+
+
+def _following(asked: Request, rows: list[dict[str, Any]], missing: int) -> Request | None:
+    """Return what to ask for next; None if the page is full, or if there is nothing more.
+
+    Rows behind the ranked ones may be missing, or others for those that cannot be read.
+    """
+    if missing < 0:
+        return None
+    if len(rows) > asked.limit:
+        return replace(asked, limit=missing, after=_position(rows[-1]))
+    oldest = _position(rows[0]).oldest_ranked if rows else asked.after and asked.after.oldest_ranked
+    return replace(asked, limit=missing, after=Position(None, *oldest)) if oldest else None
 
 
 def _readable(rows: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], StoredScenario]]:

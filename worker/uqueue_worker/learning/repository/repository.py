@@ -15,7 +15,7 @@ from uqueue_worker.learning.errors import ScenarioConflict, ScenarioInvalid, Sce
 from uqueue_worker.learning.interfaces import Definition, ScenarioRepositoryInterface
 from uqueue_worker.learning.repository import exploration, tags
 from uqueue_worker.learning.repository.backend import Backend
-from uqueue_worker.learning.repository.calling import Breaker, Calls, counted
+from uqueue_worker.learning.repository.calling import Breaker, Calls, Copies, counted
 from uqueue_worker.learning.repository.changes import read_modifications
 from uqueue_worker.learning.repository.content import behaviour_of, checked, content_hash, definition_of
 from uqueue_worker.learning.repository.crafters import FeatureCrafter
@@ -57,10 +57,23 @@ class ScenarioRepository(Calls, ScenarioRepositoryInterface):
         self._changed_by = changed_by
         self._run = CraftingRun()
 
-    def in_run(self, run: CraftingRun) -> Self:
-        """Return this repository as it makes scenarios on behalf of a run; the scenarios in it are the same."""
+    @property
+    def crafter(self) -> FeatureCrafter | None:
+        """What makes definitions from features, if anything does."""
+        return self._crafter
+
+    def in_run(self, run: CraftingRun, crafter: FeatureCrafter | None = None) -> Self:
+        """Return this repository as it makes scenarios on behalf of a run, with a crafter of the run's own if one is
+        given; the scenarios in it are the same."""
         view = copy.copy(self)
         view._run = run
+        view._crafter = crafter or self._crafter
+        return view
+
+    def with_copies(self, copies: int) -> Self:
+        """Return this repository as it gives what it read again while the database does not answer (see `Calls`)."""
+        view = copy.copy(self)
+        view._copies = Copies(copies)
         return view
 
     def get_scenario_by_id(self, scenario_id: str) -> Definition:
@@ -225,11 +238,17 @@ class ScenarioRepository(Calls, ScenarioRepositoryInterface):
         limit: int = 50,
         cursor: str | None = None,
     ) -> ScenarioPage:
-        """Return a page of the scenarios that fulfil the filters (`Filters`), the best first if there is a query."""
+        """Return a page of the scenarios that fulfil the filters (`Filters`), the latest update first.
+
+        With a query the best come first, among the latest 1,000 that match it; `ScenarioPage` says if there are more.
+        """
         request = read_request(read_filters(filters), query, limit, cursor)
-        rows = self._read("search", lambda backend: backend.page(request))
+        asked = (request.filters.model_dump_json(), request.query, limit, cursor)
+        rows = self._read("search", lambda backend: backend.page(request), asked)
         more = rows[request.limit - 1][1].to_cursor() if len(rows) > request.limit else None
-        return ScenarioPage(tuple(stored.definition for stored, _ in rows[: request.limit]), more)
+        places = [position for _, position in rows] + ([request.after] if request.after else [])
+        shown = tuple(stored.definition for stored, _ in rows[: request.limit])
+        return ScenarioPage(shown, more, all(position.ranked_all for position in places))
 
     def get_history(self, scenario_id: str) -> list[dict[str, Any]]:
         """Return all versions, the oldest first: version, operation, changed_at, changed_by, reason, weak_spot_ids and
@@ -239,12 +258,13 @@ class ScenarioRepository(Calls, ScenarioRepositoryInterface):
             found = backend.find(scenario_id)
             return [] if found is None else backend.history(found.key)
 
-        return [] if key_of(scenario_id) is None else self._read("history", read)
+        return [] if key_of(scenario_id) is None else copy.deepcopy(self._read("history", read, scenario_id))
 
     def get_version(self, scenario_id: str, version: int) -> Definition:
         if key_of(scenario_id) is None or not counts(version):
             return None
-        return self._read("version", lambda backend: _version(backend, backend.find(scenario_id), version))
+        asked = (scenario_id, version)
+        return self._read("version", lambda backend: _version(backend, backend.find(scenario_id), version), asked)
 
     def restore_version(self, scenario_id: str, version: int) -> Definition:
         """Make an earlier version's content the latest one, archived or not; None if there is no such version."""

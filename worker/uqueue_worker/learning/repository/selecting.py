@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -14,7 +14,6 @@ from uqueue_worker.learning.repository import tags
 from uqueue_worker.learning.repository.filters import Comparison, Filters
 from uqueue_worker.learning.repository.identity import key_of
 from uqueue_worker.learning.repository.paging import Request
-from uqueue_worker.learning.repository.terms import Term, alternatives
 
 COLUMNS: LiteralString = (
     "scenario_id, scenario_class_module, scenario_class_name, description, category, name, difficulty_level, "
@@ -23,6 +22,7 @@ COLUMNS: LiteralString = (
     "related_scenario_ids, originating_weak_spot_ids, origin, archived_at"
 )
 TABLE: LiteralString = "simulation.scenario_definitions"
+ALL_RANKED: LiteralString = "null::timestamptz as oldest_at, null::uuid as oldest_key"
 _ORDER: dict[str, LiteralString] = {
     "lt": "strict $ ? (@ < $value)",
     "le": "strict $ ? (@ <= $value)",
@@ -42,7 +42,7 @@ class Statement:
 
 def latest(filters: Filters, limit: int) -> Statement:
     """Return the query for scenarios that fulfil the filters, the latest update first."""
-    where, values = _joined(_conditions(filters))
+    where, values = joined(conditions(filters))
     sql: LiteralString = (
         f"select {COLUMNS} from {TABLE} where {where} order by updated_at desc, scenario_id desc limit %s"
     )
@@ -50,75 +50,28 @@ def latest(filters: Filters, limit: int) -> Statement:
 
 
 def page(request: Request) -> Statement:
-    """Return the query for a page and one row more; each row has its `rank`."""
-    return _unranked(request) if request.query is None else _ranked(request, request.query)
-
-
-def _unranked(request: Request) -> Statement:
-    pieces = list(_conditions(request.filters))
+    """Return the query for a page and one row more of a search without words; `ranking` has those with words."""
+    pieces = list(conditions(request.filters))
     if request.after is not None:
-        pieces.append(("(updated_at, scenario_id) < (%s, %s)", [request.after.updated_at, request.after.key]))
-    where, values = _joined(pieces)
+        pieces.append(("(updated_at, scenario_id) < (%s, %s)", list(request.after.place)))
+    where, values = joined(pieces)
     sql: LiteralString = (
-        f"select {COLUMNS}, 0::real as rank from {TABLE} where {where} "
+        f"select {COLUMNS}, 0::real as rank, {ALL_RANKED} from {TABLE} where {where} "
         "order by updated_at desc, scenario_id desc limit %s"
     )
     return Statement(sql, [*values, request.limit + 1])
 
 
-def _ranked(request: Request, query: str) -> Statement:
-    """Rank what answers the query, and read the whole rows of the page only."""
-    asked, words = text_query(query)
-    where, values = _joined([(f"search_vector @@ ({asked})", words), *_conditions(request.filters)])
-    after: LiteralString = "true"
-    position: list[Any] = []
-    if request.after is not None:
-        after = "(rank, updated_at, scenario_id) < (%s::real, %s, %s)"
-        position = [request.after.rank, request.after.updated_at, request.after.key]
-    sql: LiteralString = (
-        f"with found as (select scenario_id, updated_at, ts_rank_cd(search_vector, {asked}) as rank "
-        f"from {TABLE} where {where}), "
-        f"shown as (select scenario_id, rank from found where {after} "
-        "order by rank desc, updated_at desc, scenario_id desc limit %s) "
-        f"select {COLUMNS}, rank from shown join {TABLE} using (scenario_id) "
-        "order by rank desc, updated_at desc, scenario_id desc"
-    )
-    return Statement(sql, [*words, *values, *position, request.limit + 1])
-
-
-def text_query(query: str) -> Piece:
-    """Return an expression of type tsquery: name, tags and category hold words as they are, descriptions their stems.
-
-    Each term is asked for in both forms, so that a negated one excludes both. Words too common for the English
-    dictionary are left out.
-    """
-    groups = alternatives(query)
-    if not groups:
-        return "''::tsquery", []
-    joined = [_all(group) for group in groups]
-    sql: LiteralString = " || ".join([one for one, _ in joined])
-    return sql, [value for _, values in joined for value in values]
-
-
-def _all(group: list[Term]) -> Piece:
-    positive: LiteralString = (
-        "case when numnode(phraseto_tsquery('pg_catalog.english', %s)) = 0 then ''::tsquery else "
-        "phraseto_tsquery('pg_catalog.simple', %s) || phraseto_tsquery('pg_catalog.english', %s) end"
-    )
-    pieces: list[LiteralString] = [f"!!({positive})" if term.negated else f"({positive})" for term in group]
-    values = [" ".join(term.words) for term in group for _ in range(3)]
-    sql: LiteralString = " && ".join(pieces)
-    return f"({sql})", values
-
-
-def _joined(pieces: Any) -> Piece:
+def joined(pieces: Any) -> Piece:
+    """Return conditions that must all hold."""
     listed: list[Piece] = list(pieces)
     texts: list[LiteralString] = [text for text, _ in listed]
     sql: LiteralString = " and ".join(texts) if texts else "true"
     return sql, [value for _, values in listed for value in values]
 
 
-def _conditions(filters: Filters) -> Iterator[Piece]:
+def conditions(filters: Filters, unhelpful: Sequence[Comparison] = ()) -> Iterator[Piece]:
+    """Yield what the filters ask for. The index on numbers is not asked for ranges that are `unhelpful`."""
     if filters.archived is not None:
         yield ("archived_at is not null" if filters.archived else "archived_at is null"), []
     if filters.draft is not None:
@@ -129,6 +82,8 @@ def _conditions(filters: Filters) -> Iterator[Piece]:
     if filters.contains is not None:
         yield "specific_params @> %s", [Jsonb(filters.contains)]
     for asked in filters.parameters:
+        if asked.op in _ORDER and asked not in unhelpful:
+            yield from _ranged(asked)
         yield from _comparison(asked)
 
 
@@ -180,7 +135,6 @@ def _comparison(asked: Comparison) -> Iterator[Piece]:
         text: LiteralString = "is not null" if asked.value else "is null"
         yield f"specific_params #> %s::text[] {text}", [path]
     elif asked.op in _ORDER:
-        yield from _ranged(asked)
         sql: LiteralString = f"jsonb_path_exists(specific_params #> %s::text[], '{_ORDER[asked.op]}', %s, true)"
         yield sql, [path, Jsonb({"value": asked.value})]
     elif asked.op == "ne":
@@ -206,12 +160,25 @@ def _indexed(path: list[str], values: list[Any]) -> Iterator[Piece]:
 
 def _ranged(asked: Comparison) -> Iterator[Piece]:
     """Narrow the rows by the index on numbers. It has them as doubles, so the bound itself stays in."""
-    if not any(segment.isdigit() for segment in asked.segments):
-        compared: LiteralString = "<=" if asked.op in ("lt", "le") else ">="
-        chosen: LiteralString = (
-            f"select scenario_id from simulation.scenario_numbers where path = %s and value {compared} %s"
-        )
-        yield f"scenario_id in ({chosen})", [".".join(asked.segments), float(asked.value)]
+    if _counted(asked):
+        chosen, values = numbers_within(asked)
+        yield f"scenario_id in ({chosen})", values
+
+
+def ranges(filters: Filters) -> list[Comparison]:
+    """Return the comparisons that the index on numbers knows. Elements of lists it does not have."""
+    return [asked for asked in filters.parameters if asked.op in _ORDER and _counted(asked)]
+
+
+def numbers_within(asked: Comparison) -> Piece:
+    """Return the query for the keys of scenarios whose number lies in a range."""
+    compared: LiteralString = "<=" if asked.op in ("lt", "le") else ">="
+    sql: LiteralString = f"select scenario_id from simulation.scenario_numbers where path = %s and value {compared} %s"
+    return sql, [".".join(asked.segments), float(asked.value)]
+
+
+def _counted(asked: Comparison) -> bool:
+    return not any(segment.isdigit() for segment in asked.segments)
 
 
 def _nested(path: list[str], value: Any) -> Any:

@@ -86,7 +86,12 @@ class CraftingRun:
 
 @dataclass(frozen=True)
 class ScenarioPage:
-    """A part of what a search found; `cursor` asks for the next one, and is None on the last."""
+    """A part of what a search found; `cursor` asks for the next one, and is None on the last.
+
+    ranked_all  False if a query matched more than are ranked: the latest 1,000 matches (fewer if it has more than eight
+                terms) come first, the best of them first, and then all others, the latest update first
+    """
 
     scenarios: tuple[ScenarioDefinition, ...] = ()
     cursor: str | None = None
+    ranked_all: bool = True

@@ -15,6 +15,8 @@ from uqueue_worker.learning.repository.stored import CraftingRun
 from uqueue_worker.learning.scenarios import FamilyScenario, jittered, numeric_parameters
 from uqueue_worker.learning.scenarios.ranges import places
 
+PREFIX = "specific_params."
+
 
 def suggestion_of(given: Any) -> ModifyScenario | CreateScenario:
     """Return a suggestion, given as one or as its message. Raises ScenarioInvalid."""
@@ -40,14 +42,20 @@ def modified(current: ScenarioDefinition, suggestion: ModifyScenario, run: Craft
         return tagged
     if suggestion.needs_mapping:
         raise ScenarioInvalid(reason="a modification names no parameter yet; replace heuristic_map(…) by its path")
-    scenario = built(normalised(current))
-    if not isinstance(scenario, FamilyScenario):
-        raise ScenarioInvalid(reason="the scenario is a draft without a family, so it has no parameters to vary")
+    scenario = varying(current)
     for number, one in enumerate(asked):
-        path = one.param_path.removeprefix("specific_params.")
+        path = one.param_path.removeprefix(PREFIX)
         seed = _seed(suggestion.suggestion_id, run.seed, number)
         scenario = _around(scenario, path, one.value, seed, run.jitter_sigma)
     return tagged.replace(specific_params_json=parameters_text(storable(scenario.parameters.to_dict())))
+
+
+def varying(definition: ScenarioDefinition) -> FamilyScenario:
+    """Return the scenario whose parameters suggestions move. Raises ScenarioInvalid for a draft without a family."""
+    scenario = built(normalised(definition))
+    if not isinstance(scenario, FamilyScenario):
+        raise ScenarioInvalid(reason="the scenario is a draft without a family, so it has no parameters to vary")
+    return scenario
 
 
 def created(suggestion: CreateScenario) -> ScenarioDefinition:

@@ -25,7 +25,7 @@ def alternatives(query: str) -> list[list[Term]]:
             groups.append([])
         elif wanted := words_of(phrase or word):
             groups[-1].append(Term(tuple(wanted), bool(minus)))
-    return [group for group in groups if group]
+    return [list(dict.fromkeys(group)) for group in groups if group]
 
 
 def words_of(text: str) -> list[str]:

@@ -27,8 +27,11 @@ class ScenarioFinder:
         self._repository = repository
         self._sensor_types = sensor_types
 
-    def scenarios_of(self, spot: Spot) -> list[Any]:
-        """Return the scenarios for a spot, [] where there are none and none could be made."""
+    def scenarios_of(self, spot: Spot, *, explore: bool = True) -> list[Any]:
+        """Return the scenarios for a spot, [] where there are none and none could be made.
+
+        Without `explore` the repository's exploration scenario, which shows no class in particular, is none of them.
+        """
         sensor_type = sensor_type_of(spot.get("sensor_id"), self._sensor_types)
         if spot.get("type") in OF_SAMPLES:
             found = self._varied(spot, sensor_type) or self._crafted(spot, sensor_type)
@@ -36,7 +39,7 @@ class ScenarioFinder:
             found = self._of_class(spot, sensor_type)
         else:
             found = []
-        return found or self._exploration(spot, sensor_type)
+        return found or (self._exploration(spot, sensor_type) if explore else [])
 
     def _varied(self, spot: Spot, sensor_type: str | None) -> list[Any]:
         original = details(spot).get("original_scenario_id")

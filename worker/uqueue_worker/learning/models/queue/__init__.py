@@ -5,7 +5,8 @@ pinned.py     which version is asked, and the keys that make jobs idempotent
 wave.py       jobs of one evaluation, so many at a time, in order
 chunks.py     a data set as tables of 128 rows, without holding more of it
 columns.py    the columns of files, kept for the next evaluation
-totals.py     metrics that are added up chunk by chunk
+gathered.py   chunks with their answers, put together
+totals.py     metrics that are added up
 kept.py       the samples to report, as many as may be
 merge.py      both of them as feedback
 handle.py     an evaluation that goes on between calls of `poll`, in whichever process

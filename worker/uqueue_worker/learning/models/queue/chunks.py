@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,9 @@ def _read(
     samples: Iterable[Mapping[str, Any]], name: str, spec: FeatureSpec, rows: int, label: str | None
 ) -> Iterator[SampleTable]:
     # Whether too many samples lack a feature is decided over all of them.
-    lenient, rest, first = replace(spec, max_missing_rate=1.0), iter(samples), 0
-    while batch := list(islice(rest, rows)):
-        yield read_table(batch, lenient, identifier=f"{name} from sample {first}", label=label)
-        first += len(batch)
+    lenient, rest, done = replace(spec, max_missing_rate=1.0), iter(samples), 0
+    for first in rest:
+        part = chain([first], islice(rest, rows - 1))
+        table = read_table(part, lenient, identifier=f"{name} from sample {done}", label=label)
+        done += len(table)
+        yield table

@@ -31,7 +31,7 @@ from uqueue_worker.learning.models.queue.merge import Merging, feedback, importa
 from uqueue_worker.learning.models.queue.pinned import PinnedModel
 from uqueue_worker.learning.models.queue.wave import Deadline, Progress, QueueOptions, Wave
 from uqueue_worker.learning.models.reports import feature_summaries
-from uqueue_worker.learning.models.sample_table import SampleTable, read_table
+from uqueue_worker.learning.models.sample_table import SampleTable, read_table, times_needed
 from uqueue_worker.learning.models.versions import ModelFolder
 from uqueue_worker.learning.observability.metrics import timed_feedback
 
@@ -72,6 +72,8 @@ class QueueBackedModelInterface(ModelInterface):
         on_progress: Callable[[Progress], None] = _say_nothing,
     ) -> None:
         self.options = options or EvaluationOptions()
+        if self.options.explanation != "OCCLUSION":
+            raise ValueError(f"explanation: through the queue it is OCCLUSION, got {self.options.explanation!r}")
         self.queue = queue or QueueOptions()
         self.on_progress = on_progress
         self._root = Path(root)
@@ -151,7 +153,7 @@ class QueueBackedModelInterface(ModelInterface):
         deadline = Deadline(time.time(), self.queue.deadline_seconds)
         model = self.pinned(tag)
         spec = FeatureSpec.of(model.manifest, self._max_missing_rate)
-        opened = open_dataset(samples, self._data_roots)
+        opened = open_dataset(samples, self._data_roots, times_needed(spec, self._label))
         table = read_table(opened.samples, spec, identifier=opened.identifier, label=self._label)
 
         def predict(columns: Float32Array) -> FloatArray:
@@ -216,7 +218,8 @@ class QueueBackedModelInterface(ModelInterface):
         """Return a data set as the tables that jobs are made of."""
         spec = FeatureSpec.of(model.manifest, self._max_missing_rate)
         rows = self.queue.chunk_rows
-        found = chunks_of(open_dataset(dataset, self._data_roots), spec, rows, self._label)
+        opened = open_dataset(dataset, self._data_roots, times_needed(spec, self._label))
+        found = chunks_of(opened, spec, rows, self._label)
         if found.total is not None or self._columns is None:
             return found
         tables = self._columns.tables(iter(found.tables), found.identifier, spec, rows, self._label)

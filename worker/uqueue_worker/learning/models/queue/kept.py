@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from uqueue_worker.learning.models.queue.chunks import part_of
 from uqueue_worker.learning.models.sample_table import SampleTable
 from uqueue_worker.learning.models.scores import UNLABELLED, Outcome
 from uqueue_worker.learning.models.selection import misclassified_rows, uncertain_rows, uncertainty_scores
+
+_TIE = 1e-8  # more than by what scores differ that count as equal
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +33,9 @@ class _Row:
 
 @dataclass(frozen=True, eq=False)
 class _Entry:
-    score: float
+    """`rank` is the negative score, then the id: the best entry is the first."""
+
+    rank: tuple[float, str]
     of_class: str
     row: _Row
 
@@ -46,11 +51,13 @@ class _Best:
     @property
     def floor(self) -> float:
         """Scores below it cannot get in any more."""
-        return self.entries[-1].score if self._at_most and len(self.entries) == self._at_most else -math.inf
+        return -self.entries[-1].rank[0] if self._at_most and len(self.entries) == self._at_most else -math.inf
 
     def add(self, entries: Sequence[_Entry]) -> None:
         """Take the best of what is there and these: what does not stay among a part never stays among all."""
-        ranked = sorted([*self.entries, *entries], key=lambda one: (-one.score, one.row.table.ids[0]))
+        if not entries:
+            return
+        ranked = sorted([*self.entries, *entries], key=attrgetter("rank"))
         if self._per_class is not None:
             seen: Counter[str] = Counter()
             kept = []
@@ -78,7 +85,7 @@ class Kept:
             scores,
             outcome,
             table.ids,
-            threshold=options.uncertainty_threshold,
+            threshold=max(options.uncertainty_threshold, self._uncertain.floor - _TIE),
             at_most=options.max_uncertain,
             per_class=options.max_per_class,
         )
@@ -131,7 +138,8 @@ def _entries(rows: IntArray, scores: FloatArray | None, outcome: Outcome, kept: 
     for row in rows.tolist():
         true = int(outcome.true[row])
         number = int(outcome.predicted[row]) if true == UNLABELLED else true
-        found.append(_Entry(0.0 if scores is None else float(scores[row]), outcome.classes[number], kept[row]))
+        rank = 0.0 if scores is None else -float(scores[row]), kept[row].table.ids[0]
+        found.append(_Entry(rank, outcome.classes[number], kept[row]))
     return found
 
 

@@ -14,6 +14,7 @@ from uqueue_worker.learning.models.explain import Importances, PredictProbabilit
 from uqueue_worker.learning.models.features import FeatureSpec, MissingReport
 from uqueue_worker.learning.models.predictions import Predictions
 from uqueue_worker.learning.models.queue.chunks import no_predictions, predictions_of
+from uqueue_worker.learning.models.queue.gathered import ROWS, Gathered
 from uqueue_worker.learning.models.queue.kept import Kept
 from uqueue_worker.learning.models.queue.pinned import PinnedModel
 from uqueue_worker.learning.models.queue.totals import Fields, Totals
@@ -42,11 +43,12 @@ class Merging:
         self._spec = spec
         self._totals = Totals(model.manifest.classes, spec)
         self._kept = Kept(options)
+        self._gathered = Gathered()
         self._errors: dict[str, int] = {}
 
     @property
     def samples(self) -> int:
-        return self._totals.samples
+        return self._totals.samples + self._gathered.rows
 
     @property
     def failed(self) -> int:
@@ -54,10 +56,22 @@ class Merging:
 
     def add(self, table: SampleTable, answer: Classification | UqueueError) -> None:
         if isinstance(answer, UqueueError):
+            self._add_gathered()
             self._errors[answer.code] = self._errors.get(answer.code, 0) + 1
-            said = no_predictions(self._model.manifest, len(table))
-        else:
-            said = predictions_of(answer, self._model.manifest)
+            self._add(table, no_predictions(self._model.manifest, len(table)))
+            return
+        if not self._gathered.fits(table, answer):
+            self._add_gathered()
+        self._gathered.add(table, answer)
+        if self._gathered.rows >= ROWS:
+            self._add_gathered()
+
+    def _add_gathered(self) -> None:
+        if self._gathered.rows:
+            table, answer = self._gathered.take()
+            self._add(table, predictions_of(answer, self._model.manifest))
+
+    def _add(self, table: SampleTable, said: Predictions) -> None:
         outcome = outcome_of(table.labels, said)
         self._totals.add(table, said, outcome)
         self._kept.add(table, said, outcome)
@@ -65,6 +79,7 @@ class Merging:
     def merged(self, identifier: str, max_failed_fraction: float) -> Merged:
         """Return everything together. Raises EmptyDataset, FeatureMismatch, and PartialEvaluation where more samples
         than that share are without an answer."""
+        self._add_gathered()
         totals = self._totals
         if totals.samples == 0:
             raise EmptyDataset(dataset=identifier)

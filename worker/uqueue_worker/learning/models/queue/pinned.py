@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -47,7 +48,7 @@ class PinnedModel:
         said = {
             "model": self.manifest.model,
             "version": self.content,
-            "feature_spec": self.manifest.feature_spec_fingerprint,
+            "feature_spec": self._feature_spec,
             "uncertainty": self.manifest.uncertainty.text,
             "rows": len(columns),
             "chunk": hashlib.sha256(columns.tobytes()).hexdigest(),
@@ -55,3 +56,7 @@ class PinnedModel:
         }
         text = json.dumps(said, sort_keys=True, separators=(",", ":"))
         return "alm-" + hashlib.sha256(text.encode()).hexdigest()
+
+    @cached_property
+    def _feature_spec(self) -> str:
+        return self.manifest.feature_spec_fingerprint

@@ -23,7 +23,6 @@ from uqueue_worker.learning.models.sample_table import SampleTable
 from uqueue_worker.learning.models.scores import Outcome, matrix_warnings, per_class_fields
 
 Fields = dict[str, Any]
-_MASK = (1 << 64) - 1
 
 
 class Totals:
@@ -39,7 +38,7 @@ class Totals:
         self._matrix: IntArray = np.zeros((len(classes), len(classes)), np.int64)
         self._of_sensor: dict[str, IntArray] = {}
         self._missing: IntArray = np.zeros(len(spec.features), np.int64)
-        self._ids = array("Q")
+        self._ids = array("q")
         self._sums = np.zeros(2)
         self._gaps: FloatArray = np.zeros(0)
         self.samples = self.failed = self._unlabelled = self._unknown = 0
@@ -47,21 +46,22 @@ class Totals:
     def add(self, table: SampleTable, said: Predictions, outcome: Outcome) -> None:
         self.samples += len(table)
         self.failed += len(said.failed)
-        self._unlabelled += sum(label is None for label in table.labels)
+        self._unlabelled += table.labels.count(None)
         self._unknown += int((outcome.true >= len(said.classes)).sum())
         self._missing += np.isnan(table.values).sum(axis=0)
-        self._ids.extend(hash(name) & _MASK for name in table.ids)
+        self._ids.frombytes(np.fromiter(map(hash, table.ids), np.int64, len(table)).tobytes())
         rows = outcome.counted
         if len(rows) == 0:
             self._grow(outcome)
             return
         numbers = self._grow(outcome)
         true, predicted = numbers[outcome.true[rows]], numbers[outcome.predicted[rows]]
-        self._matrix += confusion_matrix(true, predicted, len(self._found))
+        whole = confusion_matrix(true, predicted, len(self._found))
+        self._matrix += whole
         for column, sensor in enumerate(table.sensors):
             there = table.present[rows, column]
             if there.any():
-                matrix = confusion_matrix(true[there], predicted[there], len(self._found))
+                matrix = whole if there.all() else confusion_matrix(true[there], predicted[there], len(self._found))
                 self._of_sensor[sensor] = _widened(self._of_sensor.get(sensor), len(self._found)) + matrix
         self._add_calibration(said, outcome)
 
@@ -98,7 +98,7 @@ class Totals:
         told = matrix_warnings(self._ordered(self._matrix), self.classes, len(self._model_classes))
         if self.failed:
             told.append(f"{self.failed} of {self.samples} samples could not be evaluated")
-        repeated = self.samples - len(np.unique(np.asarray(self._ids, np.uint64)))
+        repeated = self.samples - len(np.unique(np.asarray(self._ids)))
         if repeated:
             told.append(f"{repeated} samples have the id of another one; each row is counted")
         return told

@@ -32,8 +32,8 @@ class Endpoint(Record):
                       the bare file
     signature_name    tfserving: which signature, None for the server's default
     input_name        oip_v2: name of the input; mlflow: name of the tensor, None for a table of named columns
-    output_name       oip_v2, mlflow: which output holds probabilities, None where `members`, `probabilities` or the
-                      only one is it
+    output_name       tfserving, oip_v2, mlflow: which output holds probabilities, None where `members`,
+                      `probabilities` or the only one is it
     """
 
     base_url: str

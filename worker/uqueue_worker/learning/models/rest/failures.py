@@ -23,6 +23,8 @@ from uqueue_worker.learning.errors import (
 
 #: The statuses after which a request is sent again.
 RETRIED = frozenset({429, 502, 503, 504})
+#: Server errors that no later request will not meet: it does not do that, or not in this version of HTTP.
+_NEVER = frozenset({501, 505})
 _MASK = "**********"
 _SHOWN_CHARACTERS = 200
 
@@ -55,7 +57,7 @@ def of_exception(error: Exception, url: str, read_seconds: float) -> Failure:
 
 def of_status(status: int, headers: Mapping[str, str], body: bytes, url: str, secrets: Sequence[str]) -> Failure:
     """Return what an answer that is not 200 comes to."""
-    said = said_by(body, secrets)
+    said = said_by(body, secrets).removesuffix(".")
     reason = f"status {status}" + (f": {said}" if said else "")
     if status in RETRIED:
         error: ActiveLearningError = EndpointUnavailable(url=url, reason=reason)
@@ -64,7 +66,7 @@ def of_status(status: int, headers: Mapping[str, str], body: bytes, url: str, se
         return Failure(EndpointAuth(url=url, reason=reason), status=status)
     if 300 <= status < 400:
         return Failure(EndpointContract(url=url, reason=f"{reason}; redirects are not followed"), status=status)
-    if status >= 500:
+    if status >= 500 and status not in _NEVER:
         return Failure(EndpointUnavailable(url=url, reason=reason), status=status)
     return Failure(EndpointContract(url=url, reason=reason, status=status), status=status)
 

@@ -18,7 +18,7 @@ from uqueue_worker.learning.interfaces import DatasetType, FilePathType, ModelIn
 from uqueue_worker.learning.metrics import FloatArray, IntArray
 from uqueue_worker.learning.models.datasets import open_dataset
 from uqueue_worker.learning.models.evaluation import EvaluationOptions, Explainer, build_feedback
-from uqueue_worker.learning.models.explain import Importances, occlusion
+from uqueue_worker.learning.models.explain import Importances, explained_by
 from uqueue_worker.learning.models.features import MAX_MISSING_RATE, FeatureSpec, Float32Array, model_matrix
 from uqueue_worker.learning.models.handle import FeedbackHandle
 from uqueue_worker.learning.models.predictions import Predictions
@@ -58,7 +58,8 @@ class ApiBasedModelInterface(ModelInterface):
     manifest      features, classes and declared uncertainty of the model; only native-evaluate does without
     auth          who asks; nobody in particular by default
     breaker       one of the endpoint's own unless another one is given
-    explanations  by occlusion (more requests for the reported samples), as the server gives them (native), or none
+    explanations  by occlusion, or what the options say instead (more requests for the reported samples), as the server
+                  gives them (native), or none
     timing        clock, sleep and randomness
 
     The other settings are those of LocalModelInterface. Nothing is sent before the first call. One instance may be
@@ -86,6 +87,7 @@ class ApiBasedModelInterface(ModelInterface):
             raise ValueError(f"the dialect {endpoint.dialect} carries no explanations")
         self.endpoint = endpoint
         self.options = options or EvaluationOptions()
+        _check_explained_here(self.options, explanations, endpoint.dialect)
         self._manifest = manifest
         self._auth = auth or NoAuth()
         self._timing = timing or Timing()
@@ -192,8 +194,8 @@ class ApiBasedModelInterface(ModelInterface):
         def probabilities(matrix: Float32Array) -> FloatArray:
             return cast(FloatArray, evaluation.predictions(matrix, only=said.model_version)[0].probabilities)
 
-        def by_occlusion(values: FloatArray, classes: IntArray) -> Importances:
-            return occlusion(values, spec, classes, probabilities)
+        def here(values: FloatArray, classes: IntArray) -> Importances:
+            return explained_by(self.options.explanation, values, spec, classes, probabilities)
 
         def by_server(values: FloatArray, classes: IntArray) -> Importances:
             try:
@@ -203,7 +205,18 @@ class ApiBasedModelInterface(ModelInterface):
             scores = [[one.get(name, 0.0) for name in spec.names] for one in given]
             return Importances("API", np.array(scores, dtype=np.float64).reshape(len(values), len(spec.names)))
 
-        return by_server if self._explanations == "api" else by_occlusion
+        return by_server if self._explanations == "api" else here
+
+
+def _check_explained_here(options: EvaluationOptions, explanations: Explanations, dialect: str) -> None:
+    """Raise ValueError where the options ask for a method, and somebody else explains, or nobody."""
+    if options.explanation == "OCCLUSION":
+        return
+    asked = f"the options ask for explanations by {options.explanation}"
+    if dialect == "native-evaluate":
+        raise ValueError(f"{asked}, and a server of native-evaluate explains as it likes; leave them at OCCLUSION")
+    if explanations != "occlusion":
+        raise ValueError(f"{asked}, and explanations={explanations!r} asks for others; leave one of the two out")
 
 
 def _refuse(unknown: Mapping[str, Any]) -> None:

@@ -30,7 +30,9 @@ class NativeEvaluate(Native):
     ) -> dict[str, Any]:
         """Return the request: with samples, or with a reference that the server can follow."""
         data = {"dataset": dataset} if samples is None else {"samples": jsonable(list(samples))}
-        return {"request_id": request_id, "model_version": version, "options": asdict(options), **data}
+        told = asdict(options)
+        del told["explanation"]  # no part of the dialect: the server explains as it likes
+        return {"request_id": request_id, "model_version": version, "options": told, **data}
 
     def read_feedback(self, answer: Any, ids: Sequence[str] | None) -> ModelPerformanceData:
         """Return the feedback that the server answered. Raises Unfit for what is none, or about other samples."""

@@ -1,4 +1,4 @@
-"""oip_v2: the Open Inference Protocol, version 2, as KServe, Triton and uqueue's own gateway speak it."""
+"""oip_v2: the Open Inference Protocol, version 2, as Triton, KServe, MLServer and uqueue's own gateway speak it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OpenInference(Dialect):
     ready_paths = ("/v2/health/live", "/v2/health/ready")
 
     def path(self, version: str | None) -> str:
-        return f"/v2/models/{self.model}{'' if version is None else f'/versions/{version}'}/infer"
+        return f"{self._place(version)}/infer"
 
     def body(self, question: Question) -> dict[str, Any]:
         data = [value for row in json_rows(question) for value in row]
@@ -57,16 +57,25 @@ class OpenInference(Dialect):
         return Answer(found.classes, version, found.labels, found.shares, parts)
 
     async def list_versions(self, requests: Requests) -> list[str]:
-        path = f"/v2/models/{self.model}"
-        answer = await requests.get(path)
-        versions = answer.get("versions", []) if isinstance(answer, Mapping) else None
-        if not isinstance(versions, list) or not all(isinstance(one, str) for one in versions):
-            raise self.unfit(path, "expected `versions`, a list of names")
-        return versions
+        return await self._versions(requests, self._place(None))
 
     async def health(self, requests: Requests) -> dict[str, Any]:
         await super().health(requests)
-        return {"versions": await self.list_versions(requests)}
+        place = self._place(self.endpoint.version)
+        versions = await self._versions(requests, place)
+        await requests.get(f"{place}/ready")
+        return {"versions": versions}
+
+    def _place(self, version: str | None) -> str:
+        return f"/v2/models/{self.model}{'' if version is None else f'/versions/{version}'}"
+
+    async def _versions(self, requests: Requests, place: str) -> list[str]:
+        """Return what the model's metadata names; servers whose models have no versions name none, or null."""
+        answer = await requests.get(place)
+        versions = (answer.get("versions") or []) if isinstance(answer, Mapping) else None
+        if not isinstance(versions, list) or not all(isinstance(one, str) for one in versions):
+            raise self.unfit(place, "expected `versions`, a list of names")
+        return versions
 
 
 def _by_name(value: Any) -> dict[str, Mapping[str, Any]]:
@@ -80,10 +89,15 @@ def _by_name(value: Any) -> dict[str, Mapping[str, Any]]:
 
 
 def _values(tensor: Mapping[str, Any]) -> Any:
-    """Return the data in the tensor's shape, whether it came flat or nested."""
+    """Return the data in the tensor's shape, whether it came flat or nested; a single column as a list of its values.
+
+    MLServer answers labels as such a column.
+    """
     shape, data, datatype = tensor.get("shape"), tensor.get("data"), tensor.get("datatype")
     if not isinstance(shape, list) or not all(isinstance(one, int) and 0 <= one < 1 << 31 for one in shape):
         raise Unfit("outputs: expected a shape")
+    if len(shape) == 2 and shape[1] == 1:
+        shape = shape[:1]
     if datatype == "BYTES":
         if not isinstance(data, list) or shape != [len(data)]:
             raise Unfit("outputs: data that do not fit their shape")
