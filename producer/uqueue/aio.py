@@ -131,15 +131,16 @@ class AsyncClient:
         list_of_features: Iterable[Any],
         model: str = DEFAULT_MODEL,
         *,
+        idempotency_keys: Iterable[str] | None = None,
         expires: Expires = None,
         version: str | None = None,
         sticky_key: str | None = None,
     ) -> list[AsyncJob]:
         """Enqueue one job per element, several hundred per round trip; see `Client.submit_many`."""
+        options = {"idempotency_keys": idempotency_keys, "expires": expires, "version": version}
+        options |= {"sticky_key": sticky_key}
         return await self._open(
-            prepare_many(
-                self.settings, list_of_features, model, expires=expires, version=version, sticky_key=sticky_key
-            )
+            prepare_many(self.settings, list_of_features, model, **options)  # type: ignore[arg-type]
         )
 
     def job(self, id: str) -> AsyncJob:

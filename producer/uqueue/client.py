@@ -127,20 +127,19 @@ class Client:
         list_of_features: Iterable[Any],
         model: str = DEFAULT_MODEL,
         *,
+        idempotency_keys: Iterable[str] | None = None,
         expires: Expires = None,
         version: str | None = None,
         sticky_key: str | None = None,
     ) -> list[Job]:
         """Enqueue one job per element, several hundred per round trip.
 
-        All elements are checked before the first is sent. Raises as `submit` does; QueueFull says how many were
-        accepted before the queue was full.
+        All elements are checked before the first is sent. `idempotency_keys` holds one for each of them. Raises as
+        `submit` does; QueueFull says how many were accepted before the queue was full.
         """
-        return self._open(
-            prepare_many(
-                self.settings, list_of_features, model, expires=expires, version=version, sticky_key=sticky_key
-            )
-        )
+        options = {"idempotency_keys": idempotency_keys, "expires": expires, "version": version}
+        options |= {"sticky_key": sticky_key}
+        return self._open(prepare_many(self.settings, list_of_features, model, **options))  # type: ignore[arg-type]
 
     def job(self, id: str) -> Job:
         """Return a handle for a job submitted earlier, by whomever. Nothing is looked up yet."""
@@ -199,6 +198,8 @@ class Client:
         return self.job(job_id).status()
 
     def _await(self, job_id: str, timeout: float | None) -> Mapping[str, Any]:
+        if timeout is not None and timeout <= 0:  # nothing to listen for
+            return raw_result(job_id, self._read(job_id, with_result=True), waited_seconds=timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         give_up = deadline
         while True:

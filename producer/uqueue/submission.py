@@ -45,7 +45,7 @@ class Submission:
     queue: Queue
     applications: Sequence[Application]
     expires_seconds: float | None = None
-    idempotency_key: str | None = None
+    idempotency_keys: Sequence[str] = ()
     tables: Mapping[Reference, NDArray[np.float32]] = field(default_factory=dict)
 
     def store_payloads(self, settings: Settings) -> None:
@@ -79,7 +79,7 @@ class Submission:
         one = self.applications[number]
         match answer.verdict:
             case Verdict.CONFLICT:
-                return IdempotencyConflict(key=self.idempotency_key, job_id=one.job_id)
+                return IdempotencyConflict(key=self.idempotency_keys[number], job_id=one.job_id)
             case Verdict.COLUMNS:
                 return InvalidFeatures(reason=f"model {self.model} expects {answer.detail} columns, got {one.columns}")
             case Verdict.TARGETS:
@@ -112,7 +112,8 @@ def prepare(
     tables: Tables = {}
     request = PredictRequest.of(array, model, seed, target_dim, version, sticky_key)
     application = _application(settings, job_id, request, array, tables)
-    return Submission(model, Queue.PREDICTIONS, [application], _seconds_left(expires), idempotency_key, tables)
+    keys = () if idempotency_key is None else (idempotency_key,)
+    return Submission(model, Queue.PREDICTIONS, [application], _seconds_left(expires), keys, tables)
 
 
 def prepare_many(
@@ -120,6 +121,7 @@ def prepare_many(
     tables: Iterable[Any],
     model: str,
     *,
+    idempotency_keys: Iterable[str] | None = None,
     expires: Expires = None,
     version: str | None = None,
     sticky_key: str | None = None,
@@ -127,11 +129,15 @@ def prepare_many(
     """Check the features of many jobs. Raises as `prepare` does, naming the first job that is wrong."""
     applications: list[Application] = []
     together: Tables = {}
-    for features in tables:
+    keys = None if idempotency_keys is None else tuple(idempotency_keys)
+    for number, features in enumerate(tables):
         array = validate_features(features, columns=None, max_rows=settings.max_rows)
         request = PredictRequest.of(array, model, version=version, sticky_key=sticky_key)
-        applications.append(_application(settings, _new_id(), request, array, together))
-    return Submission(model, Queue.PREDICTIONS, applications, _seconds_left(expires), tables=together)
+        job_id = keyed_job_id(keys[number]) if keys is not None and number < len(keys) else _new_id()
+        applications.append(_application(settings, job_id, request, array, together))
+    if keys is not None and len(keys) != len(applications):
+        raise InputError(reason=f"idempotency_keys: expected one for each of {len(applications)} jobs, got {len(keys)}")
+    return Submission(model, Queue.PREDICTIONS, applications, _seconds_left(expires), keys or (), together)
 
 
 def together(submissions: Sequence[Submission]) -> Submission:

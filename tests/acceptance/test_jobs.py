@@ -140,6 +140,28 @@ def test_an_idempotency_key_names_one_job(client: uqueue.Client) -> None:
         client.submit(ROWS + 1, idempotency_key=key)
 
 
+def test_many_idempotency_keys_name_one_job_each(client: uqueue.Client) -> None:
+    keys = [str(uuid.uuid4()) for _ in range(3)]
+    tables = [ROWS[:1] + number for number in range(3)]
+    jobs = client.submit_many(tables, idempotency_keys=keys)
+    again = client.submit_many(tables, idempotency_keys=iter(keys))
+    assert [job.id for job in again] == [job.id for job in jobs]
+    assert client.submit(tables[1], idempotency_key=keys[1]).id == jobs[1].id
+    with pytest.raises(IdempotencyConflict, match=re.escape(repr(keys[1]))):
+        client.submit_many([tables[0], tables[0]], idempotency_keys=keys[:2])
+    for wrong in (keys[:2], [*keys, "one more"]):
+        with pytest.raises(InputError, match=f"one for each of 3 jobs, got {len(wrong)}"):
+            client.submit_many(tables, idempotency_keys=wrong)
+
+
+def test_a_look_without_waiting_says_where_the_job_stands(client: uqueue.Client) -> None:
+    job = client.submit(ROWS)
+    answer = job.result(timeout=20)
+    assert job.result(timeout=0).lower.tobytes() == answer.lower.tobytes()
+    with pytest.raises(JobNotFound):
+        client.job(str(uuid.uuid4())).result(timeout=0)
+
+
 def test_an_unknown_id_is_not_a_pending_one(client: uqueue.Client) -> None:
     job = client.job(str(uuid.uuid4()))
     for call in (job.status, job.result, job.cancel):

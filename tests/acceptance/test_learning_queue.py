@@ -188,9 +188,10 @@ class Noting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    def submit(self, *args: Any, **options: Any) -> Any:
-        self.jobs.append(self._client.submit(*args, **options))
-        return self.jobs[-1]
+    def submit_many(self, *args: Any, **options: Any) -> Any:
+        jobs = self._client.submit_many(*args, **options)
+        self.jobs += jobs
+        return jobs
 
 
 def test_a_second_evaluation_computes_nothing(service: RunningService, root: Path) -> None:

@@ -22,14 +22,14 @@ from builders.ensembles import write_dataset
 from uqueue_config.learning.feature_path import FeaturePath
 from uqueue_config.learning.model_manifest import Feature
 from uqueue_worker.learning.avro import SchemaSet, iter_samples, write_samples
-from uqueue_worker.learning.avro.untimed import untimed
+from uqueue_worker.learning.avro.lean import lean
 from uqueue_worker.learning.errors import FeatureMismatch
 from uqueue_worker.learning.models.datasets import open_dataset
 from uqueue_worker.learning.models.features import FeatureSpec, feature_values, model_matrix
 from uqueue_worker.learning.models.labels import label_of
 from uqueue_worker.learning.models.queue.chunks import chunks_of
 from uqueue_worker.learning.models.reduction import NotNumeric, as_number, reduced
-from uqueue_worker.learning.models.sample_table import SampleTable, read_table, times_needed
+from uqueue_worker.learning.models.sample_table import SampleTable, fields_wanted, read_table
 from uqueue_worker.learning.sensors import DEFAULT_SENSOR_ID_TO_TYPE_MAPPING
 
 MOMENT = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -169,7 +169,7 @@ def sensors_of(sample: dict[str, Any]) -> set[str]:
 
 
 def fast(path: Path, spec: FeatureSpec, label: str | None, rows: int | None = None) -> Iterator[SampleTable]:
-    opened = open_dataset(path, [path.parent], times_needed(spec, label))
+    opened = open_dataset(path, [path.parent], fields_wanted(spec, label))
     if rows is None:
         yield read_table(opened.samples, spec, identifier=opened.identifier, label=label)
     else:
@@ -222,24 +222,22 @@ def read_by(tables: list[SampleTable]) -> list[set[str]]:
     ]
 
 
-def test_only_times_that_nobody_looks_at_stay_numbers(tmp_path: Path) -> None:
+def test_only_what_nobody_looks_at_stays_as_it_is_stored(tmp_path: Path) -> None:
     path = write_dataset(tmp_path / "data.avro", 3)
-    whole, some = list(iter_samples(path)), list(iter_samples(path, timed=["map_timestamp_utc"]))
+    whole, some = list(iter_samples(path)), list(iter_samples(path, wanted=["map_timestamp_utc", "sample_id"]))
     for one, other in zip(whole, some, strict=True):
         assert other["sensor_readings_map"]["map_timestamp_utc"] == one["sensor_readings_map"]["map_timestamp_utc"]
         assert other["generation_timestamp_utc"] == one["generation_timestamp_utc"].timestamp() * 1000
-        times = "generation_timestamp_utc", "sensor_readings_map", "ground_truth_labels"
-        assert [(name, other[name]) for name in one if name not in times] == [
-            (name, one[name]) for name in one if name not in times
-        ]
+        assert (other["sample_id"], other["scenario_id"]) == (one["sample_id"], one["scenario_id"].encode())
+        assert other["scenario_timestep_seconds"] == one["scenario_timestep_seconds"]
 
 
-def test_a_schema_without_times_is_made_once_for_the_fields_that_it_has() -> None:
+def test_a_lean_schema_is_made_once_for_the_fields_that_it_has() -> None:
     schemas = SchemaSet()
-    assert schemas.untimed("MLDataSample", ()) is schemas.untimed("MLDataSample", ["no_such_field"])
-    assert schemas.untimed("MLDataSample", ["map_timestamp_utc"]) is not schemas.untimed("MLDataSample", ())
+    assert schemas.lean("MLDataSample", ()) is schemas.lean("MLDataSample", ["no_such_field"])
+    assert schemas.lean("MLDataSample", ["map_timestamp_utc"]) is not schemas.lean("MLDataSample", ())
     assert "timestamp-millis" in str(schemas.parsed("MLDataSample"))
-    assert "timestamp-millis" not in str(schemas.untimed("MLDataSample", ()))
+    assert "timestamp-millis" not in str(schemas.lean("MLDataSample", ()))
 
 
 def test_records_in_their_places_read_the_same_bytes(tmp_path: Path) -> None:
@@ -263,11 +261,11 @@ def test_records_in_their_places_read_the_same_bytes(tmp_path: Path) -> None:
     }
     data = BytesIO()
     fastavro.schemaless_writer(data, schema, tree)
-    plain = fastavro.schema.parse_schema(untimed(schema, ["seen"]))
+    plain = fastavro.schema.parse_schema(lean(schema, ["seen"]))
     found: Any = fastavro.schemaless_reader(BytesIO(data.getvalue()), plain, None)
-    assert found["first"] == found["second"] == {"kind": "B", "at": MOMENT.timestamp() * 1000}
+    assert found["first"] == found["second"] == {"kind": 1, "at": MOMENT.timestamp() * 1000}
     assert found["below"][1]["below"][0]["first"] == found["first"]
-    assert (found["kinds"], found["seen"]) == ({"a": "A"}, [MOMENT])
+    assert (found["kinds"], found["seen"]) == ({"a": 0}, [MOMENT])
 
 
 def test_an_index_finds_nothing_in_an_object() -> None:

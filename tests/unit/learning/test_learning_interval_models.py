@@ -356,7 +356,7 @@ def test_the_deadline_and_cancelling(workspace: Path) -> None:
 
 
 def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[3] / "docs" / "learning.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "learning" / "models.md").read_text(encoding="utf-8")
     block = text.partition("\n## Interval models\n")[2].partition("```py\n")[2].partition("```")[0]
     write_workspace(tmp_path)
     buildings = draw_buildings(600, np.random.default_rng(0))

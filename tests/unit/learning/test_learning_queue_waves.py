@@ -100,6 +100,12 @@ class Queue:
             self.jobs[key] = Job(str(len(self.jobs)), answer, self._ends(len(self.jobs)), datetime.now(UTC))
         return self.jobs[key]
 
+    def submit_many(
+        self, list_of_features: Any, model: str = "", *, idempotency_keys: Any, **options: Any
+    ) -> list[Job]:
+        pairs = zip(list_of_features, idempotency_keys, strict=True)
+        return [self.submit(features, model, idempotency_key=key, **options) for features, key in pairs]
+
     def model(self, name: str = "") -> Any:
         raise UnknownModel(model=name, served="none")
 

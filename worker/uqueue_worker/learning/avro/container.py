@@ -41,12 +41,12 @@ class ReadLimits:
 
 
 def iter_records(
-    path: Path, name: str, schemas: SchemaSet, limits: ReadLimits, timed: Collection[str] | None = None
+    path: Path, name: str, schemas: SchemaSet, limits: ReadLimits, wanted: Collection[str] | None = None
 ) -> Iterator[dict[str, Any]]:
     """Yield the records of a container file whose schema is `name` of `schemas`, one block in memory at a time.
 
-    Times are `datetime` in the fields named in `timed`, and milliseconds in others; None is all fields. Raises
-    DatasetNotFound, and DatasetFormat for a file that is something else, damaged or beyond the limits.
+    `wanted` is as `iter_samples` says. Raises DatasetNotFound, and DatasetFormat for a file that is something else,
+    damaged or beyond the limits.
     """
     try:
         file = path.open("rb")
@@ -55,7 +55,7 @@ def iter_records(
     except OSError as error:
         raise DatasetFormat(dataset=path.name, reason=error.strerror or "it cannot be opened") from None
     with file:
-        yield from _Container(file, path.name, limits).records(name, schemas, timed)
+        yield from _Container(file, path.name, limits).records(name, schemas, wanted)
 
 
 class _Container:
@@ -64,7 +64,7 @@ class _Container:
         self._dataset = dataset
         self._limits = limits
 
-    def records(self, name: str, schemas: SchemaSet, timed: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+    def records(self, name: str, schemas: SchemaSet, wanted: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
         if self._file.read(len(MAGIC)) != MAGIC:
             raise self._broken("it is not an Avro container file")
         header = self._header()
@@ -73,7 +73,7 @@ class _Container:
         if codec not in ("null", "deflate"):
             raise self._broken(f"its codec is {codec[:20]!r}; null and deflate are read")
         self._check_schema(header, name, schemas)
-        schema = schemas.parsed(name) if timed is None else schemas.untimed(name, timed)
+        schema = schemas.parsed(name) if wanted is None else schemas.lean(name, wanted)
         records, unpacked = 0, 0
         while (count := self._number(end_allowed=True)) is not None:
             block = self._block(codec, sync)

@@ -15,15 +15,16 @@ def iter_samples(
     *,
     limits: ReadLimits | None = None,
     schemas: SchemaSet | None = None,
-    timed: Collection[str] | None = None,
+    wanted: Collection[str] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the samples of an Avro file, one block of them in memory at a time.
 
-    Floats of readings have 32-bit precision. `timed` names the fields whose times are wanted as `datetime`, by default
-    all: where they stay milliseconds since 1970, unchecked, a sample is read in a fifth less time. Raises
-    DatasetNotFound, and DatasetFormat for what is not such a file, is damaged, or holds more than the limits allow.
+    Floats of readings have 32-bit precision. `wanted` names the fields that are read as they are meant, by default all.
+    In others times stay milliseconds since 1970, texts bytes and symbols numbers, all unchecked, which takes a quarter
+    less time. Raises DatasetNotFound, and DatasetFormat for what is not such a file, is damaged, or holds more than the
+    limits allow.
     """
-    return iter_records(Path(path), "MLDataSample", schemas or packaged_schemas(), limits or ReadLimits(), timed)
+    return iter_records(Path(path), "MLDataSample", schemas or packaged_schemas(), limits or ReadLimits(), wanted)
 
 
 def read_samples(

@@ -22,9 +22,9 @@ class Dataset:
 
 
 def open_dataset(
-    dataset: DatasetType | FilePathType | Path, roots: Sequence[str | Path], timed: Collection[str] | None = None
+    dataset: DatasetType | FilePathType | Path, roots: Sequence[str | Path], wanted: Collection[str] | None = None
 ) -> Dataset:
-    """Return the samples of a data set; those of files are read as they are asked for, `timed` as `iter_samples` says.
+    """Return the samples of a data set; those of files are read as they are asked for, `wanted` as `iter_samples` says.
 
     Files lie below one of the roots, wherever links lead. Raises DatasetNotFound, also for a path beyond them, and
     DatasetFormat.
@@ -32,7 +32,7 @@ def open_dataset(
     if isinstance(dataset, str | Path):
         path = Path(dataset)
         parts = [_allowed(part, roots) for part in _parts(_allowed(path, roots), path)]
-        return Dataset(_all_samples(parts, timed), f"{path.name}#sha256:{_fingerprint(parts)}")
+        return Dataset(_all_samples(parts, wanted), f"{path.name}#sha256:{_fingerprint(parts)}")
     if not isinstance(dataset, list | tuple):
         reason = f"expected a list of samples or a path, got a {type(dataset).__name__}"
         raise DatasetFormat(dataset="given", reason=reason)
@@ -67,6 +67,6 @@ def _fingerprint(parts: Sequence[Path]) -> str:
     return hashlib.sha256(listed.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _all_samples(parts: Sequence[Path], timed: Collection[str] | None) -> Iterator[dict[str, Any]]:
+def _all_samples(parts: Sequence[Path], wanted: Collection[str] | None) -> Iterator[dict[str, Any]]:
     for part in parts:
-        yield from iter_samples(part, timed=timed)
+        yield from iter_samples(part, wanted=wanted)

@@ -26,7 +26,7 @@ from uqueue_worker.learning.models.loaded import LoadedModel
 from uqueue_worker.learning.models.place import FolderPlace, InProcessPlace, ModelPlace, PathPlace
 from uqueue_worker.learning.models.predictions import Predictions
 from uqueue_worker.learning.models.reports import feature_summaries
-from uqueue_worker.learning.models.sample_table import SampleTable, read_table, times_needed
+from uqueue_worker.learning.models.sample_table import SampleTable, fields_wanted, read_table
 from uqueue_worker.learning.observability.metrics import timed_feedback
 
 Dataset = DatasetType | FilePathType | Path
@@ -169,7 +169,7 @@ class LocalModelInterface(ModelInterface):
         self, dataset: Dataset, manifest: ModelManifest, is_cancelled: Callable[[], bool] = _never
     ) -> SampleTable:
         spec = FeatureSpec.of(manifest, self._max_missing_rate)
-        opened = open_dataset(dataset, self._data_roots, times_needed(spec, self._label))
+        opened = open_dataset(dataset, self._data_roots, fields_wanted(spec, self._label))
         samples = _until(opened.samples, is_cancelled)
         return read_table(samples, spec, identifier=opened.identifier, label=self._label)
 

@@ -29,6 +29,8 @@ from uqueue_worker.learning.sensors import DEFAULT_SENSOR_ID_TO_TYPE_MAPPING
 
 METADATA = "sample_metadata"
 _ROWS_AT_ONCE = 512
+#: What is read of every sample, and holds text.
+_FACTS = frozenset({"sample_id", "scenario_id", "extracted_class_label", "event_type"})
 _Key = tuple[tuple[Any, ...], ...]
 
 
@@ -81,9 +83,9 @@ def read_table(
     return reader.table(identifier)
 
 
-def times_needed(spec: FeatureSpec, label: str | None) -> frozenset[str] | None:
-    """Return the fields whose times a table of samples needs as they are, for `open_dataset`; None is all of them."""
-    return spec.fields if label is None else None
+def fields_wanted(spec: FeatureSpec, label: str | None) -> frozenset[str] | None:
+    """Return the fields that a table of samples is made of, for `open_dataset`; None is all of them."""
+    return spec.fields | _FACTS if label is None else None
 
 
 def sensor_of(path: FeaturePath) -> str | None:

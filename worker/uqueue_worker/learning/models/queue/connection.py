@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from uqueue_config.settings import Settings
@@ -22,15 +23,15 @@ class QueueJob(Protocol):
 class QueueClient(Protocol):
     """What it needs of `uqueue.Client`."""
 
-    def submit(
+    def submit_many(
         self,
-        features: Any,
+        list_of_features: Iterable[Any],
         model: str = ...,
         *,
-        idempotency_key: str | None = None,
+        idempotency_keys: Iterable[str] | None = None,
         expires: float | None = None,
         version: str | None = None,
-    ) -> QueueJob: ...
+    ) -> Sequence[QueueJob]: ...
 
     def model(self, name: str = ...) -> Any: ...
 

@@ -123,7 +123,7 @@ class QueueFeedbackHandle:
     def _send(self, wave: Wave[SampleTable], table: SampleTable, merging: Merging) -> Iterator[None]:
         while wave.is_full:
             yield from self._receive(wave, merging)
-        while not wave.try_to_send(table, table.matrix):
+        while not wave.try_to_send((table, table.matrix)):
             yield
 
     def _receive(self, wave: Wave[SampleTable], merging: Merging) -> Iterator[None]:
@@ -145,7 +145,7 @@ class QueueFeedbackHandle:
         rest = list(self._interface.cut(columns))
         while rest or wave.in_flight:
             if rest and not wave.is_full:
-                if wave.try_to_send(*rest[0]):
+                if wave.try_to_send(rest[0]):
                     rest.pop(0)
                 else:
                     yield

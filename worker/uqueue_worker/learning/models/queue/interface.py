@@ -31,7 +31,7 @@ from uqueue_worker.learning.models.queue.merge import Merging, feedback, importa
 from uqueue_worker.learning.models.queue.pinned import PinnedModel
 from uqueue_worker.learning.models.queue.wave import Deadline, Progress, QueueOptions, Wave
 from uqueue_worker.learning.models.reports import feature_summaries
-from uqueue_worker.learning.models.sample_table import SampleTable, read_table, times_needed
+from uqueue_worker.learning.models.sample_table import SampleTable, fields_wanted, read_table
 from uqueue_worker.learning.models.versions import ModelFolder
 from uqueue_worker.learning.observability.metrics import timed_feedback
 
@@ -153,7 +153,7 @@ class QueueBackedModelInterface(ModelInterface):
         deadline = Deadline(time.time(), self.queue.deadline_seconds)
         model = self.pinned(tag)
         spec = FeatureSpec.of(model.manifest, self._max_missing_rate)
-        opened = open_dataset(samples, self._data_roots, times_needed(spec, self._label))
+        opened = open_dataset(samples, self._data_roots, fields_wanted(spec, self._label))
         table = read_table(opened.samples, spec, identifier=opened.identifier, label=self._label)
 
         def predict(columns: Float32Array) -> FloatArray:
@@ -218,7 +218,7 @@ class QueueBackedModelInterface(ModelInterface):
         """Return a data set as the tables that jobs are made of."""
         spec = FeatureSpec.of(model.manifest, self._max_missing_rate)
         rows = self.queue.chunk_rows
-        opened = open_dataset(dataset, self._data_roots, times_needed(spec, self._label))
+        opened = open_dataset(dataset, self._data_roots, fields_wanted(spec, self._label))
         found = chunks_of(opened, spec, rows, self._label)
         if found.total is not None or self._columns is None:
             return found

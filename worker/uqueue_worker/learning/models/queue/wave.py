@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Generic, TypeVar
 
 from uqueue_config.classification import Classification
@@ -41,6 +42,8 @@ from uqueue_worker.learning.models.queue.pinned import PinnedModel
 CHUNK_ROWS = 128
 #: How many jobs of one chunk that other evaluations gave up are passed over.
 MOST_LINKS = 20
+#: Chunks that go in one round trip, because each takes longer than to make the next chunk.
+_SENT_TOGETHER = 8
 #: A job that ended this long before an evaluation began, by Redis' clock against this one's, is none of its own.
 CLOCK_SECONDS = 5.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
@@ -141,21 +144,17 @@ class Wave(Generic[Told]):
         Whatever ends this early, the deadline or whoever takes the answers, cancels the jobs that are still open.
         Raises QueueTimeout, and what no chunk can be answered with.
         """
+        together = max(1, min(_SENT_TOGETHER, self._most // 4))
+        rest = iter(chunks)
         try:
-            for about, columns in chunks:
-                self.send(about, columns)
-                if self.is_full:
+            while some := list(islice(rest, together)):
+                while len(self._asked) > self._most - together:
                     yield self.receive()
+                self._send(some)
             while self._asked:
                 yield self.receive()
         finally:
             self.cancel()
-
-    def send(self, about: Told, columns: Float32Array) -> None:
-        """Send one chunk; waits where the queue is full. Raises QueueTimeout."""
-        while not self.try_to_send(about, columns):
-            self._pause()
-        self._pause_seconds = _FIRST_PAUSE_SECONDS
 
     def receive(self) -> tuple[Told, Classification | UqueueError]:
         """Wait for the answer to the chunk that was sent first. Raises QueueTimeout."""
@@ -164,12 +163,12 @@ class Wave(Generic[Told]):
         self._pause_seconds = _FIRST_PAUSE_SECONDS
         return found
 
-    def try_to_send(self, about: Told, columns: Float32Array) -> bool:
-        """Send one chunk; False where the queue takes nothing now. Raises QueueTimeout."""
-        job = self._submit(columns, 0)
-        if job is None:
+    def try_to_send(self, *chunks: tuple[Told, Float32Array]) -> bool:
+        """Send chunks, all or none; False where the queue takes nothing now. Raises QueueTimeout."""
+        jobs = self._submit([columns for _, columns in chunks], 0)
+        if jobs is None:
             return False
-        self._asked.append(Asked(about, columns, job))
+        self._asked += [Asked(about, columns, job) for (about, columns), job in zip(chunks, jobs, strict=True)]
         return True
 
     def try_to_receive(self) -> tuple[Told, Classification | UqueueError] | None:
@@ -182,15 +181,21 @@ class Wave(Generic[Told]):
             with contextlib.suppress(UqueueError):
                 self._asked.popleft().job.cancel()
 
-    def _submit(self, columns: Float32Array, link: int) -> QueueJob | None:
+    def _send(self, chunks: Sequence[tuple[Told, Float32Array]]) -> None:
+        """Send chunks; waits where the queue is full. Raises QueueTimeout."""
+        while not self.try_to_send(*chunks):
+            self._pause()
+        self._pause_seconds = _FIRST_PAUSE_SECONDS
+
+    def _submit(self, tables: Sequence[Float32Array], link: int) -> Sequence[QueueJob] | None:
         left = self._deadline.left_seconds
         if left <= 0:
             raise self._deadline.passed(self._trouble or "not all chunks could be sent")
         try:
-            return self._client.submit(
-                columns,
+            return self._client.submit_many(
+                tables,
                 self._model.manifest.model,
-                idempotency_key=self._model.key(columns, link),
+                idempotency_keys=[self._model.key(columns, link) for columns in tables],
                 expires=left + _LINGER_SECONDS,  # nobody will read the answer of a job that begins later
                 version=self._model.content,
             )
@@ -208,11 +213,11 @@ class Wave(Generic[Told]):
         while True:
             left = max(0.0, self._deadline.left_seconds)
             try:
-                if not wait and left and not asked.job.status().state.terminal:
-                    return None
-                answer: Classification | UqueueError = self._checked(asked.job.result(timeout=left), asked)
+                answer: Classification | UqueueError = self._checked(_ended(asked.job, left if wait else 0.0), asked)
                 break
             except JobNotFinished as error:
+                if not wait and left:
+                    return None
                 reason = f"job {error.job_id} is {error.state}; the open ones were cancelled"
                 raise self._deadline.passed(reason) from error
             except ServiceUnreachable as error:
@@ -223,10 +228,10 @@ class Wave(Generic[Told]):
                 if asked.link >= MOST_LINKS or not self._is_old(asked, error):
                     answer = self._for_good(error)
                     break
-            job = self._submit(asked.columns, asked.link + 1)
-            if job is None:
+            jobs = self._submit([asked.columns], asked.link + 1)
+            if jobs is None:
                 return None
-            asked.job, asked.link = job, asked.link + 1
+            asked.job, asked.link = jobs[0], asked.link + 1
         self._asked.popleft()
         return asked.about, answer
 
@@ -267,3 +272,16 @@ class Wave(Generic[Told]):
             reason = f"it answered {len(answer)} rows, and was asked {len(asked.columns)}"
             raise ModelIntegrity(file=manifest.reference, reason=reason)
         return answer
+
+
+def _ended(job: QueueJob, wait_seconds: float) -> object:
+    """Return the answer to a job. Whoever waits for several in turn finds most of them there, so look before waiting.
+
+    Raises what the job ended with, JobNotFinished and ServiceUnreachable.
+    """
+    try:
+        return job.result(timeout=0)
+    except (JobNotFinished, ServiceUnreachable):
+        if not wait_seconds:
+            raise
+        return job.result(timeout=wait_seconds)
