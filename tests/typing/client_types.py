@@ -42,6 +42,8 @@ def learning(client: uqueue.Client) -> None:
     assert_type(client.learning.start_run({"max_cycles": 2}, idempotency_key="k"), RunStarted)
     assert_type(client.learning.wait_for_run("run", timeout=1), RunDetails)
     assert_type(client.learning.report("run", "csv").content, str)
+    assert_type(client.learning.runs(limit=5).next_cursor, str | None)
+    assert_type(client.learning.add_field_samples("run", samples=[]).taken, int)
     assert_type(client.learning.feedback("pool.avro"), ModelPerformanceData)
     assert_type(client.learning.ask(ShowScenario(scenario_id="s")), ScenarioDefinition)
 
