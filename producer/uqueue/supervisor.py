@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from uqueue_config.interrupts import signals_later
+
 Echo = Callable[[str, str], None]
 #: A question asked again and again. Not an Event, which a signal handler must not set: it may hold the event's lock.
 Asked = Callable[[], bool]
@@ -154,7 +156,8 @@ class Supervisor:
         """Start a service and keep it under its name; what was there under that name is ended first."""
         if service.name in self.services:
             self.services[service.name].stop()
-        self.services[service.name] = service.start()
+        with signals_later():
+            self.services[service.name] = service.start()
         return service
 
     def dead(self) -> Service | None:

@@ -19,6 +19,7 @@ from uqueue.cli.output import print_json, say, stdout
 from uqueue.cli.service import WORKER_MODULES, require
 from uqueue.cli.signals import raised_once
 from uqueue.client import Client
+from uqueue_config.interrupts import signals_later
 
 if TYPE_CHECKING:
     from uqueue.learning import Learning
@@ -363,17 +364,25 @@ def _process(name: str, *arguments: str) -> None:
     It has a session of its own, so that one Ctrl-C reaches it once and it can clean up.
     """
     require("worker,learning", *LEARNING_MODULES)
-    child = subprocess.Popen([sys.executable, "-m", MODULE_OF[name], *arguments], start_new_session=True)
+    child = None
     try:
         with raised_once():
+            with signals_later():
+                child = subprocess.Popen([sys.executable, "-m", MODULE_OF[name], *arguments], start_new_session=True)
             code = child.wait()
     except KeyboardInterrupt:
-        child.send_signal(signal.SIGINT)
-        try:
-            child.wait(CLEAN_UP_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+        if child is not None:
+            _ended(child)
         raise typer.Exit(INTERRUPTED) from None
     if code:
         raise typer.Exit(code if code > 0 else FAILED)
+
+
+def _ended(child: subprocess.Popen[bytes]) -> None:
+    """Have a process clean up and end."""
+    child.send_signal(signal.SIGINT)
+    try:
+        child.wait(CLEAN_UP_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from uqueue_config.interrupts import signals_later
+
 #: No telemetry, no job runner; the latter would need packages that a registry does not.
 QUIET: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -38,18 +40,19 @@ def serving(folder: Path) -> Iterator[str]:
     folder.mkdir(parents=True, exist_ok=True)
     port = _free_port()
     log = folder / "mlflow.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command(folder, port),
-            env=environment(os.environ),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            start_new_session=True,
-        )
     url = f"http://127.0.0.1:{port}"
+    process = None
     try:
+        with signals_later(), log.open("wb") as output:
+            process = subprocess.Popen(
+                command(folder, port),
+                env=environment(os.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                start_new_session=True,
+            )
         deadline = time.monotonic() + _START_SECONDS
         while not _answers(url):
             if process.poll() is not None or time.monotonic() > deadline:
@@ -57,9 +60,10 @@ def serving(folder: Path) -> Iterator[str]:
             time.sleep(0.1)
         yield url
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _answers(url: str) -> bool:

