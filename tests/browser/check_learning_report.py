@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from builders.learning_report import comparison_of, told_run
 from uqueue_worker.learning.report import render_index, render_page
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 PICTURES = os.environ.get("PICTURES")
 RULES = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]
 EVIL = "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>"
 SIZES = {"light": (1280, "light"), "dark": (1280, "dark"), "narrow": (360, "light"), "narrowest": (320, "dark")}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    assert found, "There is no Chromium. Install it (apt-get install chromium) or name it (CHROMIUM=/path/to/chromium)."
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def opened(browser: Browser, file: Path, text: str, size: str) -> tuple[Page, list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,11 @@ from typing import Any
 import pytest
 import redis
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
 
 from builders.page_town import Town, locate, predict, running_town
 from uqueue_config.names import MODELS_KEY, candidate_key
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 #: Where pictures go, for people to look at and for the docs.
 PICTURES = os.environ.get("PICTURES")
 EVIL = "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>"
@@ -26,16 +24,6 @@ EVIL = "<img src=x onerror=\"document.title='run'\"><script>document.title='run'
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     with running_town(tmp_path_factory.mktemp("page")) as town:
         yield town
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    assert found, "There is no Chromium. Install it (apt-get install chromium) or name it (CHROMIUM=/path/to/chromium)."
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 class Window:
