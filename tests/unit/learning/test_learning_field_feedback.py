@@ -149,7 +149,10 @@ def test_scenarios_are_crafted_for_them_and_suggestions_and_report_name_them(
     assert {repository.get_stored(use.scenario.id).origin["method"] for use in uses} == {"crafting"}
     told = {one for _, found in engine.store.suggestions(RUN, 1) for one in found.originating_weak_spot_ids}
     assert names <= told
-    assert "errors (field)" in report_text(engine.store, repository, RUN)
+    page = report_text(engine.store, repository, RUN)
+    assert "errors (field)" in page
+    (held,) = [one for one in engine.store.datasets(RUN) if one.role == "field"]
+    assert held.name in page
 
 
 def test_nothing_is_trained_on_them(given: tuple[Engine, RunRecord, Any], samples: list[Sample]) -> None:

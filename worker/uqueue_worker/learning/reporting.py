@@ -63,6 +63,7 @@ def report_data(
         comparison=comparison,
         commands=commands or (f"uqueue learn report {run_id}",),
         parts=store.part_times(run_id),
+        field_sets=[one for one in store.datasets(run_id) if one.role == "field"],
         machine={"Machine": f"{platform.machine()}, {os.cpu_count()} processors", "Python": platform.python_version()},
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from uqueue_config.learning.feedback import ModelPerformanceData
-from uqueue_config.learning.runs import CycleRecord, Evaluation, RunRecord
+from uqueue_config.learning.runs import CycleRecord, DatasetEntry, Evaluation, RunRecord
 from uqueue_config.learning.scenario import ScenarioDefinition
 from uqueue_config.learning.spots import WeakSpot
 from uqueue_config.learning.suggestions import CreateScenario, ModifyScenario
@@ -66,6 +66,7 @@ class ReportData:
     parents             by scenario id, the scenario that it is a variation of
     commands            what was typed, for people who want to do it again
     parts               when the parts of its steps were done
+    field_sets          labelled samples from the field that were given for it
     """
 
     run: RunRecord
@@ -79,6 +80,7 @@ class ReportData:
     commands: tuple[str, ...] = ()
     machine: Mapping[str, Any] = field(default_factory=dict)
     parts: Sequence[PartTime] = ()
+    field_sets: Sequence[DatasetEntry] = ()
 
     @property
     def metric(self) -> str:

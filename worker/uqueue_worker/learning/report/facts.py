@@ -42,7 +42,7 @@ def _pairs(data: ReportData) -> Html:
 
 
 def _datasets(data: ReportData) -> Iterator[list[object]]:
-    for one in data.run.datasets:
+    for one in (*data.run.datasets, *data.field_sets):
         cycle = "–" if one.cycle is None else one.cycle + 1
         shas = (_sha(one.content_sha256), _sha(one.ref.sha256))
         yield [one.name, one.role, cycle, one.ref.n, *shas, element("code", one.ref.schema_fingerprint)]
