@@ -67,7 +67,8 @@ class Fate:
             threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
     def _kills_so_far(self) -> int:
-        return Path(os.environ[VARIABLE]).read_bytes().count(b"\nkilling ")
+        notes = Path(os.environ[VARIABLE])
+        return notes.read_bytes().count(b"\nkilling ") if notes.exists() else 0  # nobody has noted anything yet
 
 
 _fate = Fate()

@@ -38,6 +38,6 @@ def test_kills_inside_a_batch_lose_and_double_nothing(tmp_path: Path) -> None:
         assert found.failures == {}
         assert open_in_the_end == []
         assert found.restarted > 0
-        if not {"asked", "claimed"} >= set(KILL_POINTS.split(",")):  # there nothing is computed yet
+        if effects.killed["computed"]:  # six kills, at points that chance chooses, may all have struck elsewhere
             assert found.recomputed > 0
         assert found.announced > 0.5 * found.jobs, "the listener was there"
