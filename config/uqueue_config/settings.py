@@ -162,7 +162,7 @@ class Settings(BaseSettings):
         "auto",
         description="What computes the passes; auto takes the first that can: fused (compiled), NumPy, TensorFlow or, "
         "for a model of its own, PyTorch. onnx: the model is one for localization (docs/localization.md); "
-        "onnx-classifier: an ensemble classifier (docs/learning.md).",
+        "onnx-classifier: an ensemble classifier (docs/learning/models.md).",
     )
     onnx_providers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = Field(
         ("CPUExecutionProvider",),

@@ -77,7 +77,7 @@ class LearningSettings(RunDefaults):
     subject: str = Field(
         "uqueue_worker.learning.demo.subject:fire_precursors",
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
-        description="What a learning worker learns about: module:function of a `Subject` (docs/learning.md).",
+        description="What a learning worker learns about: module:function of a `Subject` (docs/learning/runs.md).",
     )
     data_dir: Annotated[Path, AfterValidator(_absolute)] | None = Field(
         None, description="Folder of the runs' files, which all learning workers share."

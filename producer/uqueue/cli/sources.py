@@ -77,7 +77,7 @@ def _classifier(check: str, source: str, model: str) -> Finding:
         if name.startswith("@") and name != f"@{LATEST}":
             name = str(json.loads((home / "aliases.json").read_text())[name[1:]])
     except (ValueError, TypeError, KeyError, OSError) as error:
-        advice = "Put versions and aliases.json there, as training does (docs/learning.md)."
+        advice = "Put versions and aliases.json there, as training does (docs/learning/models.md)."
         return Finding(check, "fail", f"{source} names no version of {model} ({type(error).__name__}: {error})", advice)
     if name == f"@{LATEST}":
         versions = [path for path in home.glob("*/manifest.json") if (path.parent / "model.onnx").is_file()]

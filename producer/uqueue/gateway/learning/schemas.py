@@ -98,7 +98,9 @@ class SearchRequest(BaseModel):
     )
 
     query: Text | None = Field(None, description="Words in name, tags, category or description.")
-    filters: Values = Field(default_factory=dict, description="Filters of the repository, see docs/learning.md.")
+    filters: Values = Field(
+        default_factory=dict, description="Filters of the repository, see docs/learning/scenarios.md."
+    )
     limit: Limit = 50
     cursor: Cursor | None = None
 
